@@ -1,0 +1,193 @@
+"""What a daemon may ask of the world: a network, a disk, a wall clock, an event log.
+
+Daemons are built from these protocols only, so that one process can hold a whole simulated cluster:
+`ottla.runtime.real` implements them over the operating system, `tests/simulation` over a seed.
+Monotonic time is `trio.current_time()`, which a `MockClock` replaces.
+"""
+
+import random
+from dataclasses import dataclass
+from typing import Protocol
+
+BytesLike = bytes | bytearray | memoryview
+
+
+class ConnectionLost(OSError):
+    """The peer or the network ended a stream; nothing more can be sent or received on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host name or literal IP address and a TCP port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class File(Protocol):
+    """One open file. All calls but `sync` touch the page cache only and do not block for long."""
+
+    def append(self, data: BytesLike) -> None:
+        """Write all of `data` at the end. OSError: the file is cut back to what it held before."""
+        ...
+
+    def write_at(self, offset: int, data: BytesLike) -> None: ...
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Up to `length` bytes; fewer only at the end of the file."""
+        ...
+
+    def size(self) -> int: ...
+
+    def truncate(self, size: int) -> None: ...
+
+    def sync_now(self) -> None:
+        """Block until everything written is on stable storage; for start-up and clean stops."""
+        ...
+
+    async def sync(self) -> None:
+        """Wait, off the loop, until everything written before the call is on stable storage."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Disk(Protocol):
+    """A file system. Paths are absolute or relative strings with `/` separators."""
+
+    def open(self, path: str, *, create: bool = True) -> File:
+        """Open for reading and writing. FileNotFoundError when absent and not `create`."""
+        ...
+
+    def exists(self, path: str) -> bool: ...
+
+    def list_dir(self, path: str) -> list[str]:
+        """Sorted names of files and directories. FileNotFoundError when it is absent."""
+        ...
+
+    def is_dir(self, path: str) -> bool: ...
+
+    def make_dirs(self, path: str) -> None: ...
+
+    def read(self, path: str) -> bytes: ...
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Set a file's content atomically and durably: temporary file, sync, rename, sync dir."""
+        ...
+
+    def rename(self, old: str, new: str) -> None: ...
+
+    def remove(self, path: str) -> None: ...
+
+    def remove_tree(self, path: str) -> None: ...
+
+    def sync_dir(self, path: str) -> None: ...
+
+    def lock(self, path: str) -> "DirectoryLock":
+        """Take an exclusive lock file. BlockingIOError when another process holds it."""
+        ...
+
+
+class DirectoryLock(Protocol):
+    def release(self) -> None: ...
+
+
+class Stream(Protocol):
+    """A connected TCP byte stream, owned by whoever opened it. Not safe for two readers."""
+
+    @property
+    def local(self) -> Address: ...
+
+    @property
+    def peer(self) -> Address: ...
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        """Wait for bytes, put them in `buffer`; 0 at the peer's clean end. ConnectionLost."""
+        ...
+
+    def send_nowait(self, data: BytesLike) -> int:
+        """Hand over what can go without waiting; how many bytes went (0: full). ConnectionLost."""
+        ...
+
+    def send_file_nowait(self, file: File, offset: int, count: int) -> int:
+        """As `send_nowait`, from a file's bytes, without a copy where the system can."""
+        ...
+
+    async def wait_writable(self) -> None:
+        """Wait until `send_nowait` would take a byte. ConnectionLost."""
+        ...
+
+    async def send_all(self, data: BytesLike) -> None:
+        """Send everything, waiting as needed. ConnectionLost."""
+        ...
+
+    def close(self) -> None:
+        """Close at once, idempotent; a task waiting on this stream gets ConnectionLost."""
+        ...
+
+
+class Listener(Protocol):
+    @property
+    def address(self) -> Address:
+        """The bound address; the real port where port 0 was asked for."""
+        ...
+
+    async def accept(self) -> Stream: ...
+
+    def close(self) -> None: ...
+
+
+class Network(Protocol):
+    async def connect(self, address: Address) -> Stream:
+        """Connect; OSError when refused or unresolvable. The caller bounds the time."""
+        ...
+
+    async def listen(self, address: Address, *, backlog: int = 1024) -> Listener:
+        """Bind and listen. An empty host is every interface. OSError (EADDRINUSE, ...)."""
+        ...
+
+
+class WallClock(Protocol):
+    def now_ms(self) -> int:
+        """Milliseconds since 1970-01-01T00:00Z; may jump."""
+        ...
+
+
+class Events(Protocol):
+    """The event log. `event` is a constant `area.past_verb`; fields are ids and figures."""
+
+    def debug(self, event: str, **fields: object) -> None: ...
+    def info(self, event: str, **fields: object) -> None: ...
+    def warning(self, event: str, **fields: object) -> None: ...
+    def error(self, event: str, **fields: object) -> None: ...
+    def bind(self, **fields: object) -> "Events": ...
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Everything outside a daemon's own state."""
+
+    network: Network
+    disk: Disk
+    wall_clock: WallClock
+    rng: random.Random
+    events: Events
+
+
+__all__ = [
+    "Address",
+    "BytesLike",
+    "ConnectionLost",
+    "DirectoryLock",
+    "Disk",
+    "Events",
+    "File",
+    "Listener",
+    "Network",
+    "Runtime",
+    "Stream",
+    "WallClock",
+]
