@@ -1,8 +1,9 @@
-"""The expected outcomes of the broker that a client is told about, one exception class per error code.
+"""The expected outcomes that a client is told about, one exception class per error code.
 
 Raised by every layer below `broker.api`, which alone turns `code` into bytes. Text given to the
 constructor says what happened in terms of the domain; it may travel to the client as error message.
-Broken protocol is `ProtocolError`, a broken disk `OSError` until storage names it, a bug `AssertionError`.
+Broken protocol is `ProtocolError`, a broken disk `OSError` until storage names it, a bug
+`AssertionError`.
 """
 
 from typing import ClassVar
@@ -32,7 +33,7 @@ class CorruptMessage(BrokerError):
 
 
 class InvalidRecord(BrokerError):
-    """A well-formed batch that this log may not take (no key in a compacted topic, wrong offsets)."""
+    """A well-formed batch that this log may not take (no key in a compacted topic)."""
 
     code: ClassVar[ErrorCode] = ErrorCode.INVALID_RECORD
 
