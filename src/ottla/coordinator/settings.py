@@ -1,0 +1,104 @@
+"""What one coordinator member needs to know, as plain values.
+
+The entry script builds a `CoordinatorSettings` from the property file (`ottla.config`); nothing here
+reads files. Names follow ZooKeeper's keys (`tickTime` -> `tick_time_ms`), meanings too, except that
+`tickTime` also sets the pace of elections (see `Timing.for_tick` in `consensus.timing`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ottla.runtime.interfaces import Address
+
+DEFAULT_WHITELIST = frozenset({"srvr"})
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorSettings:
+    """Settings of one member. `members` maps every member's id to its peer address, `my_id` included.
+
+    `members` may be empty or hold only `my_id`: the member then is an ensemble of one, opens no peer
+    port and calls itself standalone.
+    """
+
+    data_dir: str
+    my_id: int = 1
+    members: Mapping[int, Address] = field(default_factory=dict)
+    client_address: Address = Address("", 2181)
+    data_log_dir: str | None = None
+    """Where the txn log goes; None: into `data_dir`, next to the snapshots."""
+    tick_time_ms: int = 2000
+    init_limit: int = 10
+    """Ticks that a member may take to catch up with its leader without visible progress."""
+    sync_limit: int = 5
+    """Ticks that a request may wait for the leader before the member stops serving it."""
+    max_client_cnxns: int = 60
+    """Client connections per remote address; 0: no limit."""
+    min_session_timeout_ms: int = -1
+    """-1: two ticks."""
+    max_session_timeout_ms: int = -1
+    """-1: twenty ticks."""
+    snap_count: int = 100_000
+    autopurge_snap_retain_count: int = 3
+    autopurge_purge_interval_h: int = 0
+    """Hours between purges; 0: never."""
+    force_sync: bool = True
+    """False: acknowledge writes before they are on stable storage (a power cut may lose them)."""
+    jute_max_buffer: int = 0xFFFFF
+    four_letter_whitelist: frozenset[str] = DEFAULT_WHITELIST
+    """Words answered on the client port; `*` is all."""
+    quorum_listen_on_all_ips: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse relations that no member could run with; the configuration reader names keys."""
+        problems: list[str] = []
+        if not 0 <= self.my_id <= 255:
+            problems.append(f"my_id {self.my_id} is not within 0..255")
+        if self.members and self.my_id not in self.members:
+            problems.append(f"my_id {self.my_id} is not among the members {sorted(self.members)}")
+        if self.tick_time_ms < 1 or self.init_limit < 1 or self.sync_limit < 1:
+            problems.append("tick_time_ms, init_limit and sync_limit must be positive")
+        if self.min_session_ms > self.max_session_ms:
+            problems.append(
+                f"session timeouts {self.min_session_ms}..{self.max_session_ms} are empty"
+            )
+        if self.snap_count < 2:
+            problems.append(f"snap_count {self.snap_count} is below 2")
+        if self.autopurge_snap_retain_count < 1:
+            problems.append("autopurge_snap_retain_count must be positive")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    @property
+    def min_session_ms(self) -> int:
+        """The shortest session timeout granted, milliseconds."""
+        return (
+            self.min_session_timeout_ms
+            if self.min_session_timeout_ms > 0
+            else 2 * self.tick_time_ms
+        )
+
+    @property
+    def max_session_ms(self) -> int:
+        """The longest session timeout granted, milliseconds."""
+        return (
+            self.max_session_timeout_ms
+            if self.max_session_timeout_ms > 0
+            else 20 * self.tick_time_ms
+        )
+
+    @property
+    def member_ids(self) -> tuple[int, ...]:
+        """Every member of the ensemble, ascending; `my_id` alone when none are listed."""
+        return tuple(sorted(self.members)) or (self.my_id,)
+
+    @property
+    def peer_address(self) -> Address | None:
+        """Where this member listens for its peers; None in an ensemble of one."""
+        if len(self.member_ids) == 1:
+            return None
+        own = self.members[self.my_id]
+        return Address("", own.port) if self.quorum_listen_on_all_ips else own
+
+
+__all__ = ["DEFAULT_WHITELIST", "CoordinatorSettings"]
