@@ -81,7 +81,10 @@ class RealStream:
     def send_file_nowait(self, file: File, offset: int, count: int) -> int:
         assert count > 0
         if not isinstance(file, RealFile):
-            return self.send_nowait(file.read_at(offset, count))
+            data = file.read_at(offset, count)
+            if not data:
+                raise _cut_off(offset)
+            return self.send_nowait(data)
         try:
             sent = os.sendfile(self._fd, file.fileno(), offset, count)
         except BlockingIOError:
@@ -90,10 +93,12 @@ class RealStream:
             raise self._lost(error) from error
         if sent == 0:
             # Truncated or deleted below the reader: "full" would make the caller wait for ever.
-            raise ConnectionLost(errno.EIO, f"the file ends before byte {offset}; reply cut off")
+            raise _cut_off(offset)
         return sent
 
     async def wait_writable(self) -> None:
+        if self._fd < 0:
+            raise self._lost(trio.ClosedResourceError())
         try:
             await trio.lowlevel.wait_writable(self._fd)
         except (OSError, trio.ClosedResourceError) as error:
@@ -211,6 +216,10 @@ class RealNetwork:
             sock.close()
             raise OSError(error.errno, f"{error.strerror} ({address})") from error
         return RealListener(sock, self._events)
+
+
+def _cut_off(offset: int) -> ConnectionLost:
+    return ConnectionLost(errno.EIO, f"the file ends before byte {offset}; the reply is cut off")
 
 
 async def _connect(sock: socket.socket, target: tuple[object, ...]) -> None:
