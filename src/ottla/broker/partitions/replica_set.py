@@ -1,0 +1,314 @@
+"""Carries out the controller's decisions on this broker's replicas: LeaderAndIsr and StopReplica.
+
+One request at a time. The controller epoch and this broker's own epoch fence requests of a past
+controller and requests meant for this broker's previous life; the leader epoch fences each
+partition.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from ottla.broker.errors import BrokerError, InconsistentTopicId, KafkaStorageError
+from ottla.broker.ids import (
+    NO_BROKER,
+    NO_EPOCH,
+    ZERO_TOPIC_ID,
+    BrokerEpoch,
+    BrokerId,
+    ControllerEpoch,
+    LeaderEpoch,
+    Offset,
+    PartitionEpoch,
+    TopicId,
+    TopicPartition,
+)
+from ottla.broker.partitions.partition import Partition, PartitionServices, PartitionState
+from ottla.broker.partitions.registry import PartitionRegistry
+from ottla.broker.replication.fetcher import Fetchers
+from ottla.broker.storage.log import LogConfig
+from ottla.broker.storage.log_dir import LogManager
+from ottla.protocol.kafka.errors import ErrorCode
+from ottla.protocol.kafka.messages.leader_and_isr import (
+    LeaderAndIsrPartitionError,
+    LeaderAndIsrPartitionState,
+    LeaderAndIsrRequest,
+    LeaderAndIsrResponse,
+    LeaderAndIsrTopicError,
+)
+from ottla.protocol.kafka.messages.stop_replica import (
+    StopReplicaPartitionError,
+    StopReplicaRequest,
+    StopReplicaResponse,
+)
+from ottla.runtime.interfaces import Address
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSettings:
+    """What a topic's configuration means to its replicas."""
+
+    log: LogConfig
+    min_isr: int
+
+
+class RoleListener(Protocol):
+    """Whoever needs to know which partitions this broker leads (groups, transactions)."""
+
+    def on_leader(self, tp: TopicPartition) -> None: ...
+
+    def on_not_leader(self, tp: TopicPartition) -> None: ...
+
+
+class ReplicaSet:
+    """Creates, changes and removes the partitions of a registry as the controller says."""
+
+    def __init__(
+        self,
+        registry: PartitionRegistry,
+        log_manager: LogManager,
+        fetchers: Fetchers,
+        services: PartitionServices,
+        *,
+        topic_settings: Callable[[str], Awaitable[TopicSettings]],
+        broker_epoch: Callable[[], BrokerEpoch],
+        role_listeners: Iterable[RoleListener],
+    ) -> None:
+        """`topic_settings(topic)` reads a topic's configuration from the ensemble."""
+        self.controller_epoch = ControllerEpoch(-1)
+        self._registry = registry
+        self._log_manager = log_manager
+        self._fetchers = fetchers
+        self._services = services
+        self._topic_settings = topic_settings
+        self._broker_epoch = broker_epoch
+        self._role_listeners = tuple(role_listeners)
+        self._one_at_a_time = trio.Lock()
+        self._known: dict[BrokerId, Address] = {}
+
+    def fence(self, controller_epoch: int, broker_epoch: int) -> ErrorCode:
+        """NONE, or why a request of this controller about this broker is refused."""
+        if controller_epoch < self.controller_epoch:
+            return ErrorCode.STALE_CONTROLLER_EPOCH
+        # The controller may know of a registration of ours before we do, never of a later one than
+        # is.
+        if broker_epoch != -1 and broker_epoch < self._broker_epoch():
+            return ErrorCode.STALE_BROKER_EPOCH
+        return ErrorCode.NONE
+
+    async def apply_leader_and_isr(
+        self, request: LeaderAndIsrRequest, *, version: int
+    ) -> LeaderAndIsrResponse:
+        """Take the roles that the controller gives; one error per partition in the answer."""
+        async with self._one_at_a_time:
+            refused = self.fence(request.controller_epoch, request.broker_epoch)
+            if refused:
+                return LeaderAndIsrResponse(error_code=refused)
+            self.controller_epoch = ControllerEpoch(request.controller_epoch)
+            for live in request.live_leaders:
+                self._known[BrokerId(live.broker_id)] = Address(live.host_name, live.port)
+            # Everything that waits comes first, so that the roles change in one step.
+            settings = {
+                topic.topic_name: await self._topic_settings(topic.topic_name)
+                for topic in request.topic_states
+                if any(
+                    self._registry.get(TopicPartition(topic.topic_name, state.partition_index))
+                    is None
+                    for state in topic.partition_states
+                )
+            }
+            errors: list[tuple[TopicId, TopicPartition, ErrorCode]] = []
+            for topic in request.topic_states:
+                for state in topic.partition_states:
+                    tp = TopicPartition(topic.topic_name, state.partition_index)
+                    code = self._take_role(tp, topic.topic_id, state, settings.get(tp.topic))
+                    errors.append((topic.topic_id, tp, code))
+            self._fetchers.drop_idle()
+            return _leader_and_isr_response(errors, version)
+
+    def _take_role(
+        self,
+        tp: TopicPartition,
+        topic_id: TopicId,
+        state: LeaderAndIsrPartitionState,
+        settings: TopicSettings | None,
+    ) -> ErrorCode:
+        own_id = self._services.broker_id
+        if own_id not in state.replicas:
+            return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        try:
+            partition = self._registry.get(tp) or self._create(tp, topic_id, settings)
+        except BrokerError as error:
+            self._services.events.error(
+                "partition.create_failed", partition=str(tp), reason=str(error)
+            )
+            return error.code
+        if topic_id not in (partition.topic_id, ZERO_TOPIC_ID):
+            return ErrorCode.INCONSISTENT_TOPIC_ID
+        if state.leader_epoch < partition.leader_epoch:
+            return ErrorCode.STALE_CONTROLLER_EPOCH
+        if (
+            state.leader_epoch == partition.leader_epoch
+            and state.partition_epoch <= partition.partition_epoch
+        ):
+            return ErrorCode.NONE  # a repetition, or older than what AlterPartition told us
+        decided = PartitionState(
+            leader=BrokerId(state.leader),
+            leader_epoch=LeaderEpoch(state.leader_epoch),
+            partition_epoch=PartitionEpoch(state.partition_epoch),
+            isr=[BrokerId(broker) for broker in state.isr],
+            replicas=[BrokerId(broker) for broker in state.replicas],
+        )
+        if state.leader == own_id:
+            self._lead(partition, decided)
+        else:
+            self._follow(partition, decided)
+        return ErrorCode.NONE
+
+    def _create(
+        self, tp: TopicPartition, topic_id: TopicId, settings: TopicSettings | None
+    ) -> Partition:
+        assert settings is not None
+        log = self._log_manager.get(tp)
+        if log is not None and log.topic_id not in (None, ZERO_TOPIC_ID, topic_id):
+            raise InconsistentTopicId(f"{tp}: the log on disk belongs to topic id {log.topic_id}")
+        if log is None:
+            log = self._log_manager.create(tp, settings.log, topic_id=topic_id)
+        else:
+            log.config = settings.log
+            if log.topic_id in (None, ZERO_TOPIC_ID):
+                log.assign_topic_id(topic_id)
+        partition = Partition(
+            tp,
+            topic_id,
+            log,
+            high_watermark=Offset(self._log_manager.high_watermark(tp)),
+            min_isr=settings.min_isr,
+            services=self._services,
+        )
+        self._registry.add(partition)
+        return partition
+
+    def _lead(self, partition: Partition, state: PartitionState) -> None:
+        self._fetchers.unfollow(partition.tp)
+        if partition.make_leader(state):
+            self._services.events.info(
+                "partition.leader_started",
+                partition=str(partition.tp),
+                leader_epoch=state.leader_epoch,
+                log_end=partition.log.log_end,
+                high_watermark=partition.high_watermark,
+                isr=list(state.isr),
+            )
+        # A new leader epoch in the same hands still fences what the group home has under way.
+        for listener in self._role_listeners:
+            listener.on_leader(partition.tp)
+
+    def _follow(self, partition: Partition, state: PartitionState) -> None:
+        was_leader = partition.is_leader
+        partition.make_follower(state)
+        if was_leader:
+            for listener in self._role_listeners:
+                listener.on_not_leader(partition.tp)
+        address = self._known.get(state.leader)
+        if state.leader == NO_BROKER or address is None:
+            self._fetchers.unfollow(partition.tp)
+            return
+        self._fetchers.follow(partition, state.leader, address)
+        self._services.events.debug(
+            "partition.follower_started",
+            partition=str(partition.tp),
+            leader=state.leader,
+            leader_epoch=state.leader_epoch,
+            log_end=partition.log.log_end,
+        )
+
+    async def apply_stop_replica(self, request: StopReplicaRequest) -> StopReplicaResponse:
+        """Stop replicas, and delete those that the controller wants deleted (versions 3 and up)."""
+        async with self._one_at_a_time:
+            refused = self.fence(request.controller_epoch, request.broker_epoch)
+            if refused:
+                return StopReplicaResponse(error_code=refused)
+            self.controller_epoch = ControllerEpoch(request.controller_epoch)
+            errors = []
+            for tp, leader_epoch, delete in _stopped(request):
+                code = self._stop(tp, leader_epoch, delete=delete)
+                errors.append(
+                    StopReplicaPartitionError(
+                        topic_name=tp.topic, partition_index=tp.partition, error_code=code
+                    )
+                )
+            self._fetchers.drop_idle()
+            return StopReplicaResponse(partition_errors=errors)
+
+    def _stop(self, tp: TopicPartition, leader_epoch: int, *, delete: bool) -> ErrorCode:
+        partition = self._registry.get(tp)
+        # -2: the topic is being deleted; -1: the controller is too old to know (KIP-570).
+        if (
+            partition is not None
+            and leader_epoch not in (NO_EPOCH, -2)
+            and leader_epoch < partition.leader_epoch
+        ):
+            return ErrorCode.FENCED_LEADER_EPOCH
+        self._fetchers.unfollow(tp)
+        if partition is not None:
+            was_leader = partition.is_leader
+            partition.stop()
+            if was_leader:
+                for listener in self._role_listeners:
+                    listener.on_not_leader(tp)
+        if delete:
+            if partition is not None:
+                self._registry.remove(tp)
+            try:
+                if self._log_manager.get(tp) is not None:
+                    self._log_manager.delete(tp)
+            except KafkaStorageError as error:
+                return error.code
+            self._services.events.info("partition.deleted", partition=str(tp))
+        return ErrorCode.NONE
+
+    def shrink_isrs(self) -> None:
+        """One round of the ISR timer over the partitions led here."""
+        for partition in self._registry:
+            partition.shrink_isr()
+
+
+def _stopped(request: StopReplicaRequest) -> Iterable[tuple[TopicPartition, int, bool]]:
+    """The partitions of a request, whichever version's fields it uses."""
+    for topic in request.topics:
+        for index in topic.partition_indexes:
+            yield TopicPartition(topic.name, index), NO_EPOCH, request.delete_partitions
+    for state in request.topic_states:
+        for partition in state.partition_states:
+            yield (
+                TopicPartition(state.topic_name, partition.partition_index),
+                partition.leader_epoch,
+                partition.delete_partition,
+            )
+
+
+def _leader_and_isr_response(
+    errors: list[tuple[TopicId, TopicPartition, ErrorCode]], version: int
+) -> LeaderAndIsrResponse:
+    """The answer in the form of the request's version: by topic id since 5, by name before."""
+    if version < 5:
+        return LeaderAndIsrResponse(
+            partition_errors=[
+                LeaderAndIsrPartitionError(
+                    topic_name=tp.topic, partition_index=tp.partition, error_code=code
+                )
+                for _, tp, code in errors
+            ]
+        )
+    topics: dict[TopicId, LeaderAndIsrTopicError] = {}
+    for topic_id, tp, code in errors:
+        topic = topics.setdefault(
+            topic_id, LeaderAndIsrTopicError(topic_id=topic_id, partition_errors=[])
+        )
+        topic.partition_errors.append(
+            LeaderAndIsrPartitionError(partition_index=tp.partition, error_code=code)
+        )
+    return LeaderAndIsrResponse(topics=list(topics.values()))

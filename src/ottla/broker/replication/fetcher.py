@@ -1,0 +1,469 @@
+"""Copies partitions from their leaders: one task per leader broker, with the real Fetch API.
+
+Uses incremental fetch sessions (KIP-227), so that an idle round costs nothing per partition, and
+lets each answer carry the divergence of histories (KIP-595's fields of Fetch v12). What a partition
+does with an answer is the partition's business (`FollowedPartition`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+import trio
+
+from ottla.broker.errors import BrokerError
+from ottla.broker.ids import BrokerEpoch, BrokerId, TopicPartition
+from ottla.broker.link import BrokerLink
+from ottla.protocol.kafka.errors import ErrorCode
+from ottla.protocol.kafka.messages.fetch import (
+    FetchPartition,
+    FetchRequest,
+    FetchResponse,
+    FetchTopic,
+    ForgottenTopic,
+    PartitionData,
+    ReplicaState,
+)
+from ottla.protocol.kafka.messages.list_offsets import (
+    ListOffsetsPartition,
+    ListOffsetsRequest,
+    ListOffsetsResponse,
+    ListOffsetsTopic,
+)
+from ottla.runtime.interfaces import Address, BytesLike, Events
+
+FETCH_VERSION = 17
+LIST_OFFSETS_VERSION = 9
+EARLIEST = -2
+LATEST = -1
+
+SESSION_ERRORS = frozenset(
+    (
+        ErrorCode.FETCH_SESSION_ID_NOT_FOUND,
+        ErrorCode.INVALID_FETCH_SESSION_EPOCH,
+        ErrorCode.FETCH_SESSION_TOPIC_ID_ERROR,
+    )
+)
+
+
+class FollowedPartition(Protocol):
+    """A partition that follows, as the fetcher sees it."""
+
+    @property
+    def tp(self) -> TopicPartition: ...
+
+    @property
+    def topic_id(self) -> UUID: ...
+
+    @property
+    def leader_epoch(self) -> int: ...
+
+    @property
+    def log(self) -> "FollowedLog": ...
+
+    def append_fetched(
+        self, records: BytesLike, leader_high_watermark: int, leader_log_start: int
+    ) -> None: ...
+
+    def truncate_after_divergence(self, leader_epoch: int, leader_end: int) -> None: ...
+
+    def on_out_of_range(self, leader_start: int, leader_end: int) -> None: ...
+
+
+class FollowedLog(Protocol):
+    @property
+    def log_start(self) -> int: ...
+
+    @property
+    def log_end(self) -> int: ...
+
+    @property
+    def latest_epoch(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FetcherSettings:
+    """Times in seconds, sizes in bytes; the `replica.fetch.*` keys."""
+
+    broker_id: BrokerId
+    wait_max: float
+    min_bytes: int
+    partition_max_bytes: int
+    response_max_bytes: int
+    backoff: float
+    socket_timeout: float
+    fetchers_per_leader: int
+
+
+class Asked(NamedTuple):
+    """What the leader's fetch session holds of one partition."""
+
+    topic_id: UUID
+    offset: int
+    log_start: int
+    leader_epoch: int
+    last_fetched_epoch: int
+
+
+class LeaderFetcher:
+    """The task that copies some partitions from one leader broker.
+
+    `follow` and `unfollow` may be called at any time by the loop's other tasks; `run` is the task.
+    """
+
+    def __init__(
+        self,
+        leader: BrokerId,
+        link: BrokerLink,
+        settings: FetcherSettings,
+        broker_epoch: Callable[[], BrokerEpoch],
+        events: Events,
+    ) -> None:
+        self.leader = leader
+        self._link = link
+        self._settings = settings
+        self._broker_epoch = broker_epoch
+        self._events = events
+        self._followed: dict[TopicPartition, FollowedPartition] = {}
+        self._by_id: dict[tuple[UUID, int], TopicPartition] = {}
+        # Partitions that failed are left out of the session until then.
+        self._retry_at: dict[TopicPartition, float] = {}
+        self._asked: dict[TopicPartition, Asked] = {}
+        self._session_id = 0
+        self._session_epoch = 0
+        self._changed = trio.Event()
+        self._in_flight: trio.CancelScope | None = None
+        self._connected = True
+
+    def __len__(self) -> int:
+        return len(self._followed)
+
+    def follow(self, partition: FollowedPartition) -> None:
+        """Copy this partition from now on, under its present leader epoch."""
+        self.unfollow(partition.tp)
+        self._followed[partition.tp] = partition
+        self._by_id[partition.topic_id, partition.tp.partition] = partition.tp
+        self._interrupt()
+
+    def unfollow(self, tp: TopicPartition) -> None:
+        partition = self._followed.pop(tp, None)
+        if partition is not None:
+            self._by_id.pop((partition.topic_id, tp.partition), None)
+        self._retry_at.pop(tp, None)
+
+    def _interrupt(self) -> None:
+        # A new partition must not wait for the end of a long poll that does not ask for it.
+        self._changed.set()
+        if self._in_flight is not None:
+            self._in_flight.cancel()
+
+    def close(self) -> None:
+        self._link.close()
+
+    async def run(self) -> None:
+        """Fetch until cancelled."""
+        while True:
+            if not self._followed:
+                self._changed = trio.Event()
+                await self._changed.wait()
+                continue
+            # Several partitions assigned in one turn go into one request.
+            await trio.lowlevel.checkpoint()
+            await self._round()
+
+    async def _round(self) -> None:
+        now = trio.current_time()
+        request = self._build(now)
+        if request is None:
+            await self._wait_for_retry(now)
+            return
+        settings = self._settings
+        response: FetchResponse | None = None
+        with trio.CancelScope() as scope:
+            self._in_flight = scope
+            try:
+                response = await self._link.request(
+                    request,
+                    version=FETCH_VERSION,
+                    timeout_s=settings.wait_max + settings.socket_timeout,
+                )
+            except OSError as error:
+                self._lost(str(error))
+                await self._pause(settings.backoff)
+            finally:
+                self._in_flight = None
+        if response is None:
+            if scope.cancelled_caught and self._session_id != 0:
+                self._reset_session()
+            return
+        self._connected = True
+        self._take_session(response)
+        if response.error_code == ErrorCode.NONE:
+            await self._take(response)
+        elif response.error_code not in SESSION_ERRORS:
+            self._lost(ErrorCode(response.error_code).name)
+            await self._pause(settings.backoff)
+
+    def _lost(self, reason: str) -> None:
+        self._reset_session()
+        if self._connected:
+            self._connected = False
+            self._events.info("fetcher.leader_lost", leader=self.leader, reason=reason)
+
+    async def _pause(self, seconds: float) -> None:
+        self._changed = trio.Event()
+        with trio.move_on_after(seconds):
+            await self._changed.wait()
+
+    async def _wait_for_retry(self, now: float) -> None:
+        await self._pause(max(min(self._retry_at.values(), default=now) - now, 0.01))
+
+    # Sessions
+
+    def _reset_session(self) -> None:
+        self._session_id = 0
+        self._session_epoch = 0
+        self._asked.clear()
+
+    def _take_session(self, response: FetchResponse) -> None:
+        if response.error_code != ErrorCode.NONE:
+            self._reset_session()
+        elif self._session_epoch == 0:
+            self._session_id = response.session_id
+            self._session_epoch = 1 if response.session_id else 0
+        else:
+            self._session_epoch = self._session_epoch % 0x7FFFFFFF + 1
+
+    def _build(self, now: float) -> FetchRequest | None:
+        """The next request; None when there is nothing that may be asked for now."""
+        topics: dict[UUID, FetchTopic] = {}
+        wanted: dict[TopicPartition, Asked] = {}
+        full = self._session_epoch == 0
+        for tp, partition in self._followed.items():
+            if tp in self._retry_at:
+                if self._retry_at[tp] > now:
+                    continue
+                del self._retry_at[tp]
+            log = partition.log
+            asked = Asked(
+                partition.topic_id,
+                log.log_end,
+                log.log_start,
+                partition.leader_epoch,
+                log.latest_epoch,
+            )
+            wanted[tp] = asked
+            if full or self._asked.get(tp) != asked:
+                topic = topics.get(partition.topic_id)
+                if topic is None:
+                    topic = topics[partition.topic_id] = FetchTopic(
+                        topic_id=partition.topic_id, partitions=[]
+                    )
+                topic.partitions.append(self._fetch_partition(tp, asked))
+        if not wanted:
+            return None
+        forgotten = [] if full else self._forgotten(wanted)
+        self._asked = wanted
+        settings = self._settings
+        return FetchRequest(
+            replica_state=ReplicaState(
+                replica_id=settings.broker_id, replica_epoch=self._broker_epoch()
+            ),
+            max_wait_ms=int(settings.wait_max * 1000),
+            min_bytes=settings.min_bytes,
+            max_bytes=settings.response_max_bytes,
+            session_id=self._session_id,
+            session_epoch=self._session_epoch,
+            topics=list(topics.values()),
+            forgotten_topics_data=forgotten,
+        )
+
+    def _fetch_partition(self, tp: TopicPartition, asked: Asked) -> FetchPartition:
+        return FetchPartition(
+            partition=tp.partition,
+            current_leader_epoch=asked.leader_epoch,
+            fetch_offset=asked.offset,
+            last_fetched_epoch=asked.last_fetched_epoch,
+            log_start_offset=asked.log_start,
+            partition_max_bytes=self._settings.partition_max_bytes,
+        )
+
+    def _forgotten(self, wanted: dict[TopicPartition, Asked]) -> list[ForgottenTopic]:
+        topics: dict[UUID, ForgottenTopic] = {}
+        for tp, asked in self._asked.items():
+            now_wanted = wanted.get(tp)
+            if now_wanted is None or now_wanted.topic_id != asked.topic_id:
+                topics.setdefault(
+                    asked.topic_id, ForgottenTopic(topic_id=asked.topic_id, partitions=[])
+                ).partitions.append(tp.partition)
+        return list(topics.values())
+
+    # Answers
+
+    async def _take(self, response: FetchResponse) -> None:
+        out_of_range: list[FollowedPartition] = []
+        for topic in response.responses:
+            for data in topic.partitions:
+                tp = self._by_id.get((topic.topic_id, data.partition_index))
+                if tp is None:
+                    continue
+                partition = self._followed[tp]
+                asked = self._asked.get(tp)
+                # Role or log changed while the request was under way: the answer is of no use.
+                if (
+                    asked is None
+                    or asked.leader_epoch != partition.leader_epoch
+                    or asked.offset != partition.log.log_end
+                ):
+                    continue
+                if data.error_code == ErrorCode.OFFSET_OUT_OF_RANGE:
+                    out_of_range.append(partition)
+                else:
+                    self._take_partition(partition, data)
+        for partition in out_of_range:
+            await self._find_range(partition)
+
+    def _take_partition(self, partition: FollowedPartition, data: PartitionData) -> None:
+        if data.error_code != ErrorCode.NONE:
+            self._fail(partition.tp, ErrorCode(data.error_code).name)
+            return
+        try:
+            if data.diverging_epoch.end_offset >= 0:
+                partition.truncate_after_divergence(
+                    data.diverging_epoch.epoch, data.diverging_epoch.end_offset
+                )
+            else:
+                partition.append_fetched(
+                    data.records or b"", data.high_watermark, data.log_start_offset
+                )
+        except BrokerError as error:
+            self._events.warning(
+                "fetcher.append_failed", partition=str(partition.tp), reason=str(error)
+            )
+            self._fail(partition.tp, error.code.name)
+
+    def _fail(self, tp: TopicPartition, reason: str) -> None:
+        self._retry_at[tp] = trio.current_time() + self._settings.backoff
+        self._events.debug(
+            "fetcher.partition_delayed", partition=str(tp), leader=self.leader, reason=reason
+        )
+
+    async def _find_range(self, partition: FollowedPartition) -> None:
+        """OFFSET_OUT_OF_RANGE: learn the leader's range and move into it."""
+        epoch = partition.leader_epoch
+        try:
+            start = await self._leader_offset(partition, EARLIEST)
+            end = await self._leader_offset(partition, LATEST)
+        except OSError as error:
+            self._lost(str(error))
+            return
+        followed = self._followed.get(partition.tp) is partition
+        if start is None or end is None or not followed or epoch != partition.leader_epoch:
+            self._fail(partition.tp, "OFFSET_OUT_OF_RANGE")
+            return
+        partition.on_out_of_range(start, end)
+
+    async def _leader_offset(self, partition: FollowedPartition, timestamp: int) -> int | None:
+        response: ListOffsetsResponse = await self._link.request(
+            ListOffsetsRequest(
+                replica_id=self._settings.broker_id,
+                topics=[
+                    ListOffsetsTopic(
+                        name=partition.tp.topic,
+                        partitions=[
+                            ListOffsetsPartition(
+                                partition_index=partition.tp.partition,
+                                current_leader_epoch=partition.leader_epoch,
+                                timestamp=timestamp,
+                            )
+                        ],
+                    )
+                ],
+            ),
+            version=LIST_OFFSETS_VERSION,
+            timeout_s=self._settings.socket_timeout,
+        )
+        answer = response.topics[0].partitions[0]
+        return answer.offset if answer.error_code == ErrorCode.NONE else None
+
+
+class Fetchers:
+    """All leader fetchers of a broker; starts them as leaders appear and ends idle ones."""
+
+    def __init__(
+        self,
+        settings: FetcherSettings,
+        connect: Callable[[BrokerId, Address, str], BrokerLink],
+        broker_epoch: Callable[[], BrokerEpoch],
+        events: Events,
+    ) -> None:
+        """`connect(leader, address, client_id)` makes a link that only this fetcher uses."""
+        self._settings = settings
+        self._connect = connect
+        self._broker_epoch = broker_epoch
+        self._events = events
+        self._running: dict[tuple[BrokerId, int], tuple[LeaderFetcher, Address]] = {}
+        self._scopes: dict[LeaderFetcher, trio.CancelScope] = {}
+        self._where: dict[TopicPartition, LeaderFetcher] = {}
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Hold the fetchers' tasks until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            await trio.sleep_forever()
+
+    def follow(self, partition: FollowedPartition, leader: BrokerId, address: Address) -> None:
+        """Copy `partition` from `leader`, and no longer from anyone else."""
+        self.unfollow(partition.tp)
+        fetcher = self._fetcher(leader, address, partition.tp)
+        fetcher.follow(partition)
+        self._where[partition.tp] = fetcher
+
+    def unfollow(self, tp: TopicPartition) -> None:
+        fetcher = self._where.pop(tp, None)
+        if fetcher is not None:
+            fetcher.unfollow(tp)
+
+    def drop_idle(self) -> None:
+        """End the fetchers that have nothing to copy; after a LeaderAndIsr."""
+        for key, (fetcher, _) in list(self._running.items()):
+            if not len(fetcher):
+                self._end(key, fetcher)
+
+    def _fetcher(self, leader: BrokerId, address: Address, tp: TopicPartition) -> LeaderFetcher:
+        assert self._nursery is not None, "Fetchers.run is not running"
+        slot = (31 * sum(tp.topic.encode()) + tp.partition) % self._settings.fetchers_per_leader
+        key = (leader, slot)
+        running = self._running.get(key)
+        if running is not None:
+            fetcher, known = running
+            if known == address:
+                return fetcher
+            # The leader came back elsewhere; its partitions are told one by one.
+            self._end(key, fetcher)
+        client_id = f"broker-{self._settings.broker_id}-fetcher-{slot}"
+        fetcher = LeaderFetcher(
+            leader,
+            self._connect(leader, address, client_id),
+            self._settings,
+            self._broker_epoch,
+            self._events,
+        )
+        self._running[key] = (fetcher, address)
+        self._scopes[fetcher] = trio.CancelScope()
+        self._nursery.start_soon(self._run_one, fetcher, name=f"fetcher {leader}/{slot}")
+        return fetcher
+
+    async def _run_one(self, fetcher: LeaderFetcher) -> None:
+        with self._scopes[fetcher]:
+            try:
+                await fetcher.run()
+            finally:
+                fetcher.close()
+
+    def _end(self, key: tuple[BrokerId, int], fetcher: LeaderFetcher) -> None:
+        del self._running[key]
+        self._scopes.pop(fetcher).cancel()
