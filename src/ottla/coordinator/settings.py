@@ -1,8 +1,8 @@
 """What one coordinator member needs to know, as plain values.
 
-The entry script builds a `CoordinatorSettings` from the property file (`ottla.config`); nothing here
-reads files. Names follow ZooKeeper's keys (`tickTime` -> `tick_time_ms`), meanings too, except that
-`tickTime` also sets the pace of elections (see `Timing.for_tick` in `consensus.timing`).
+The entry script builds a `CoordinatorSettings` from the property file (`ottla.config`); nothing
+here reads files. Names follow ZooKeeper's keys (`tickTime` -> `tick_time_ms`), meanings too, except
+that `tickTime` also sets the pace of elections (see `Timing.for_tick` in `consensus.values`).
 """
 
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ DEFAULT_WHITELIST = frozenset({"srvr"})
 
 @dataclass(frozen=True, slots=True)
 class CoordinatorSettings:
-    """Settings of one member. `members` maps every member's id to its peer address, `my_id` included.
+    """Settings of one member; `members` maps every member's id, `my_id` included, to its address.
 
-    `members` may be empty or hold only `my_id`: the member then is an ensemble of one, opens no peer
-    port and calls itself standalone.
+    `members` may be empty or hold only `my_id`: the member then is an ensemble of one, opens no
+    peer port and calls itself standalone.
     """
 
     data_dir: str
     my_id: int = 1
     members: Mapping[int, Address] = field(default_factory=dict)
-    client_address: Address = Address("", 2181)
+    client_address: Address = field(default_factory=lambda: Address("", 2181))
     data_log_dir: str | None = None
     """Where the txn log goes; None: into `data_dir`, next to the snapshots."""
     tick_time_ms: int = 2000
