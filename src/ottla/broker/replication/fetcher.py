@@ -194,7 +194,9 @@ class LeaderFetcher:
             finally:
                 self._in_flight = None
         if response is None:
-            if scope.cancelled_caught and self._session_id != 0:
+            if scope.cancelled_caught:
+                # The leader would answer the next request only after the abandoned long poll.
+                self._link.disconnect()
                 self._reset_session()
             return
         self._connected = True
