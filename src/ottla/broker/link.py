@@ -17,6 +17,7 @@ from ottla.protocol.kafka.api_keys import ApiKey
 from ottla.protocol.kafka.errors import ProtocolError
 from ottla.protocol.kafka.framing import FrameReader
 from ottla.protocol.kafka.headers import decode_response, encode_request_frame
+from ottla.protocol.kafka.schema import schema_of
 from ottla.runtime.interfaces import Address, ConnectionLost, Network, Stream
 
 Message = Any  # any request or response class; they share no base class
@@ -151,7 +152,7 @@ class BrokerLink:
         correlation_id = connection.next_id
         connection.next_id = (correlation_id + 1) & 0x7FFFFFFF
         frame = encode_request_frame(message, version, correlation_id, self._client_id)
-        waiting = _Waiting(type(message).API, version)
+        waiting = _Waiting(_api_of(message), version)
         connection.waiting[correlation_id] = waiting
         try:
             await self._send(connection, frame)
@@ -237,6 +238,12 @@ class BrokerLink:
         if self._connection is connection:
             self._connection = None
         connection.fail(reason)
+
+
+def _api_of(message: Message) -> ApiKey:
+    api = schema_of(type(message)).api
+    assert api is not None, "only requests are sent"
+    return api
 
 
 __all__ = ["BrokerLink", "LinkLost"]

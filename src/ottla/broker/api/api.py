@@ -4,7 +4,8 @@ Each module of this package that serves one API key holds `API = Api(...)`, the 
 that API: key, versions, request type, handler. `registry` collects them, `dispatch` calls them.
 
 A handler is one of
-* `def handle(request, ctx) -> Response`: answers at once, without a task switch;
+* `def handle(request, ctx) -> Response`: answers at once, without a task switch; `Encoded` when
+  the bytes were at hand;
 * the same returning `Parked`: the answer comes later, while later requests are read and handled;
 * the same returning None: there is no answer at all (Produce with acks=0);
 * `async def handle(request, ctx) -> Response`: the connection waits for it before it reads on.
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ottla.protocol.kafka.api_keys import ApiKey
 from ottla.protocol.kafka.errors import ErrorCode
+from ottla.protocol.kafka.schema import schema_of
 from ottla.runtime.interfaces import Address, Events, WallClock
 
 if TYPE_CHECKING:
@@ -42,12 +44,27 @@ if TYPE_CHECKING:
 Message = Any
 
 
+class HangUp(Exception):
+    """A handler's wish to close the connection instead of answering, as the protocol has it."""
+
+
 class Parked(Protocol):
-    """An answer that is not there yet; the connection's writer awaits it in request order."""
+    """An answer that is not there yet; the connection's writer awaits it in request order.
+
+    It may also have `def is_ready(self) -> bool`, whether `wait` would return without waiting; the
+    writer then sends it together with the reply before it.
+    """
 
     async def wait(self) -> Message:
         """The response, at the request's own deadline at the latest; BrokerError as in handlers."""
         ...
+
+
+@dataclass(slots=True, frozen=True)
+class Encoded:
+    """A response's body that is already in the bytes of the request's version."""
+
+    body: bytes
 
 
 Answer = Any  # Message | Parked | None, or an awaitable of Message for `async def` handlers
@@ -158,7 +175,7 @@ def response_type(request_type: type[Any]) -> type[Any]:
 
 def error_code_response(response: type[Any]) -> Failed:
     """`Api.failed` for a response with a top-level `error_code` (and perhaps `error_message`)."""
-    fields = inspect.signature(response).parameters
+    fields = {field.name for field in schema_of(response).fields}
     assert "error_code" in fields, f"{response.__name__} needs its own `failed`"
     with_message = "error_message" in fields
 
@@ -174,6 +191,8 @@ __all__ = [
     "Answer",
     "Api",
     "ConnectionContext",
+    "Encoded",
+    "HangUp",
     "Message",
     "Parked",
     "RequestContext",

@@ -1,0 +1,240 @@
+"""From a request frame to its handler and back to the response's bytes: the one error boundary.
+
+| what happens                                  | what the client gets                            |
+|-----------------------------------------------|-------------------------------------------------|
+| header or body cannot be decoded, unknown API | `ProtocolError`: the connection closes          |
+| ApiVersions newer than ours                   | v0 of its response, error 35, our versions      |
+| handler raises `BrokerError`                  | `Api.failed` with its code                      |
+| handler raises anything else: a bug           | `Api.failed` with UNKNOWN_SERVER_ERROR, and an  |
+|                                               | event `request.failed` with the traceback       |
+| handler raises `AssertionError`: broken state | nothing, the process ends                       |
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from struct import Struct
+from typing import Any
+
+from ottla.broker.api.api import (
+    Api,
+    ConnectionContext,
+    Encoded,
+    HangUp,
+    Message,
+    Parked,
+    RequestContext,
+    Services,
+    response_type,
+)
+from ottla.broker.api.registry import Registry
+from ottla.broker.errors import BrokerError
+from ottla.protocol.kafka import codec
+from ottla.protocol.kafka.api_keys import ApiKey
+from ottla.protocol.kafka.errors import ErrorCode, ProtocolError
+from ottla.protocol.kafka.headers import (
+    decode_request_header,
+    request_header_version,
+    response_header_version,
+)
+from ottla.protocol.kafka.messages.api_versions import ApiVersionsRequest
+
+_REQUEST = Struct(">hhih")  # api key, version, correlation id, length of the client id
+_RESPONSE = (Struct(">ii"), Struct(">iiB"))  # length, correlation id, no tagged fields
+_ENSEMBLE_CONNECT_LENGTHS = (44, 45)
+
+Parts = list[Any]  # bytes-like pieces and FileRanges, in the order of the wire
+
+
+class RequestRefused(ProtocolError):
+    """The peer asked for what is not served; `guess` says what it seems to speak, or is empty."""
+
+    def __init__(self, text: str, guess: str = "") -> None:
+        super().__init__(text)
+        self.guess = guess
+
+
+@dataclass(slots=True)
+class _Route:
+    """All that is known beforehand of one version of one API."""
+
+    api: Api
+    version: int
+    flexible_header: bool
+    decode: Callable[..., Message]
+    handle: Callable[[Message, RequestContext], Any]
+    is_async: bool
+    encode_parts: Callable[[Message, int], Parts]
+    response_type: type[Any]
+    response_head: Struct
+    response_tagged: bool
+
+    def response(self, answer: Message, correlation_id: int) -> Parts:
+        """The frame of a response. Encoding errors are bugs of the handler."""
+        if type(answer) is Encoded:
+            parts: Parts = [answer.body]
+        else:
+            parts = self.encode_parts(answer, self.version)
+        if len(parts) == 1:
+            body = parts[0]
+            if self.response_tagged:
+                return [self.response_head.pack(len(body) + 5, correlation_id, 0) + body]
+            return [self.response_head.pack(len(body) + 4, correlation_id) + body]
+        size = sum(map(len, parts))
+        if self.response_tagged:
+            parts[0] = self.response_head.pack(size + 5, correlation_id, 0) + parts[0]
+        else:
+            parts[0] = self.response_head.pack(size + 4, correlation_id) + parts[0]
+        return parts
+
+
+class Later:
+    """A reply that is not there yet: a parked one, or a handler that waits. `finish` once.
+
+    must_wait: `finish` runs an `async def` handler, which the connection's next request waits for.
+    """
+
+    __slots__ = ("_ctx", "_dispatcher", "_parked", "_request", "_route", "must_wait")
+
+    def __init__(
+        self,
+        dispatcher: "Dispatcher",
+        route: _Route,
+        request: Message,
+        ctx: RequestContext,
+        parked: Parked | None,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._route = route
+        self._request = request
+        self._ctx = ctx
+        self._parked = parked
+        self.must_wait = parked is None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `finish` would not wait, as far as the handler can tell."""
+        ready = getattr(self._parked, "is_ready", None)
+        return ready is not None and bool(ready())
+
+    async def finish(self) -> Parts | None:
+        """The response's frame; None when there is none to send."""
+        route = self._route
+        try:
+            if self._parked is None:
+                answer = await route.handle(self._request, self._ctx)
+            else:
+                answer = await self._parked.wait()
+            return None if answer is None else route.response(answer, self._ctx.correlation_id)
+        except Exception as error:  # noqa: BLE001  the boundary, see `Dispatcher.failure`
+            return self._dispatcher.failure(route, self._request, self._ctx, error)
+
+
+class Dispatcher:
+    """Finds and runs handlers. One per broker, shared by all connections; stateless."""
+
+    def __init__(self, registry: Registry, services: Services) -> None:
+        self._services = services
+        self._events = services.events
+        self._routes: dict[int, _Route] = {}
+        for api in registry:
+            first, last = api.versions
+            for version in range(first, last + 1):
+                self._routes[api.key << 16 | version] = _route(api, version)
+
+    def call(
+        self, frame: memoryview, connection: ConnectionContext, now: float
+    ) -> "Parts | Later | None":
+        """Handle one request frame: its response's frame, one that comes later, or no response.
+
+        ProtocolError when the connection must close, HangUp when the handler wants it closed.
+        """
+        if len(frame) < 8:
+            raise RequestRefused(f"a request of {len(frame)} bytes has no room for a header")
+        if len(frame) < 10:
+            raise RequestRefused("a request without a client id field")
+        key, version, correlation_id, id_length = _REQUEST.unpack_from(frame)
+        route = self._routes.get(key << 16 | version)
+        if route is None:
+            return self._unserved(key, version, correlation_id, frame)
+        if id_length >= 0 and not route.flexible_header:
+            body = 10 + id_length
+            client_id = str(frame[10:body], "utf-8", "replace")
+        else:
+            header = decode_request_header(frame)
+            client_id, body = header.client_id, header.body_offset
+        request = route.decode(version, frame, body)
+        ctx = RequestContext(version, correlation_id, client_id, now, connection, self._services)
+        if route.is_async:
+            return Later(self, route, request, ctx, None)
+        try:
+            answer = route.handle(request, ctx)
+            if type(answer) is route.response_type:
+                return route.response(answer, correlation_id)
+            if answer is None:
+                return None
+            if type(answer) is Encoded:
+                return route.response(answer, correlation_id)
+        except Exception as error:  # noqa: BLE001  the boundary, see `failure`
+            return self.failure(route, request, ctx, error)
+        return Later(self, route, request, ctx, answer)
+
+    def failure(
+        self, route: _Route, request: Message, ctx: RequestContext, error: Exception
+    ) -> Parts:
+        """The response for a handler that raised; what is no expected outcome is an event too."""
+        if isinstance(error, BrokerError):
+            code, text = error.code, str(error) or None
+        else:
+            if isinstance(error, HangUp) or _breaks_an_invariant(error):
+                raise error
+            code, text = ErrorCode.UNKNOWN_SERVER_ERROR, None
+            self._events.error(
+                "request.failed",
+                api=route.api.key.name,
+                version=route.version,
+                correlation_id=ctx.correlation_id,
+                client_id=ctx.client_id,
+                peer=str(ctx.connection.peer),
+                exc_info=error,
+            )
+        return route.response(route.api.failure(request, code, text), ctx.correlation_id)
+
+    def _unserved(self, key: int, version: int, correlation_id: int, frame: memoryview) -> Parts:
+        if key == ApiKey.API_VERSIONS and version > 0:
+            # KIP-511: the client tries again with a version from this list.
+            route = self._routes[key << 16]
+            refusal = route.api.failure(ApiVersionsRequest(), ErrorCode.UNSUPPORTED_VERSION, None)
+            return route.response(refusal, correlation_id)
+        if len(frame) in _ENSEMBLE_CONNECT_LENGTHS and not any(frame[:4]):
+            raise RequestRefused("not a Kafka request", "looks like a ZooKeeper handshake")
+        try:
+            name = ApiKey(key).name
+        except ValueError:
+            raise RequestRefused(f"unknown API key {key}") from None
+        raise RequestRefused(f"{name} version {version} is not served")
+
+
+def _route(api: Api, version: int) -> _Route:
+    tagged = response_header_version(api.key, version) >= 1
+    return _Route(
+        api=api,
+        version=version,
+        flexible_header=request_header_version(api.key, version) >= 2,
+        decode=partial(codec.decode, api.request_type),
+        handle=api.handle,
+        is_async=api.is_async,
+        encode_parts=codec.encode_parts,
+        response_type=response_type(api.request_type),
+        response_head=_RESPONSE[tagged],
+        response_tagged=tagged,
+    )
+
+
+def _breaks_an_invariant(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_breaks_an_invariant, error.exceptions))
+    return isinstance(error, AssertionError)
+
+
+__all__ = ["Dispatcher", "Later", "Parts", "RequestRefused"]

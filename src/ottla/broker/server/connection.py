@@ -1,0 +1,287 @@
+"""One client connection: bytes in, requests to the dispatcher, replies out in request order.
+
+The reader handles every frame of one receive in a row and sends their replies together. As long as
+nothing is owed, it sends them itself. What it cannot send at once goes to the queue, which the
+writer empties in order: replies that are not there yet (`Later`), all replies behind those, and
+bytes that the peer has not taken. The queue is bounded in replies and in bytes; a full queue stops
+the reading, so a client that does not read its replies makes only itself wait.
+
+The reader and the writer end together: at the peer's end, a lost connection, a broken protocol.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from ottla.broker.api.api import ConnectionContext, HangUp
+from ottla.broker.api.dispatch import Dispatcher, Later, Parts
+from ottla.broker.storage.log import FileRange
+from ottla.protocol.kafka.errors import FrameTooLarge, ProtocolError
+from ottla.protocol.kafka.framing import FrameReader
+from ottla.runtime.interfaces import ConnectionLost, Events, Stream
+
+# A file's bytes are copied into the send they belong to when they are few, which saves a system
+# call and a packet; above this, `sendfile` wins.
+INLINE_FILE_BYTES = 16 * 1024
+
+# Replies collected in one turn of the reader before they are sent.
+FLUSH_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """max_frame: `socket.request.max.bytes`. max_queued, max_queued_bytes: replies owed."""
+
+    max_frame: int
+    max_queued: int
+    max_queued_bytes: int = 1024 * 1024
+
+
+class Connection:
+    """Owned by the task that calls `serve`, which closes the stream at its end.
+
+    last_active: `trio.current_time()` when bytes last came or went.
+    """
+
+    __slots__ = (
+        "_context",
+        "_dispatcher",
+        "_events",
+        "_frames",
+        "_idle",
+        "_limits",
+        "_queue",
+        "_queued_bytes",
+        "_room",
+        "_running",
+        "_scope",
+        "_stream",
+        "_writer_started",
+        "_writing",
+        "last_active",
+    )
+
+    def __init__(
+        self,
+        stream: Stream,
+        dispatcher: Dispatcher,
+        context: ConnectionContext,
+        limits: ConnectionLimits,
+        events: Events,
+    ) -> None:
+        self._stream = stream
+        self._dispatcher = dispatcher
+        self._context = context
+        self._limits = limits
+        self._events = events
+        self._frames = FrameReader(limits.max_frame)
+        self._queue: deque[Parts | Later] = deque()
+        self._queued_bytes = 0
+        self._idle = trio.lowlevel.ParkingLot()  # the writer, when nothing is queued
+        self._room = trio.lowlevel.ParkingLot()  # the reader, when too much is
+        self._running = 0  # replies that a handler is working on
+        self._scope = trio.CancelScope()
+        self._writer_started = False
+        self._writing = False
+        self.last_active = trio.current_time()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether this side makes the peer wait: a request of its is being worked on."""
+        return self._running > 0
+
+    def close(self, reason: str) -> None:
+        """End it from outside, e.g. when it was idle for too long."""
+        self._events.debug("connection.closed", peer=str(self._stream.peer), reason=reason)
+        self._scope.cancel()
+
+    async def serve(self) -> None:
+        """Serve the peer until the connection ends, for whatever reason."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    await self._read(nursery.start_soon)
+                    nursery.cancel_scope.cancel()
+        finally:
+            self._stream.close()
+
+    async def _read(self, start: Callable[..., None]) -> None:
+        try:
+            await self._read_frames(start)
+        except ConnectionLost as lost:
+            self._events.debug("connection.lost", peer=str(self._stream.peer), reason=str(lost))
+        except HangUp as wanted:
+            self._events.debug("connection.closed", peer=str(self._stream.peer), reason=str(wanted))
+        except ProtocolError as error:
+            limit = error.limit if isinstance(error, FrameTooLarge) else self._limits.max_frame
+            self._refuse(str(error), getattr(error, "guess", ""), limit)
+
+    def _refuse(self, reason: str, guess: str, limit: int) -> None:
+        self._events.warning(
+            "connection.peer_refused",
+            peer=str(self._stream.peer),
+            listener=self._context.listener_name,
+            reason=reason,
+            guess=guess or "unknown",
+            limit=limit,
+        )
+
+    async def _read_frames(self, start: Callable[..., None]) -> None:
+        receive = self._stream.receive_into
+        frames = self._frames
+        call = self._dispatcher.call
+        context = self._context
+        while count := await receive(frames.buffer()):
+            now = trio.current_time()
+            self.last_active = now
+            out: Parts = []
+            out_bytes = 0
+            for frame in frames.received(count):
+                answer = call(frame, context, now)
+                if answer is None:
+                    continue
+                if type(answer) is list:
+                    out += answer
+                    out_bytes += len(answer[0])
+                    if out_bytes < FLUSH_BYTES:
+                        continue
+                self._send_or_queue(out, start)
+                out, out_bytes = [], 0
+                if type(answer) is Later:
+                    if answer.must_wait:
+                        await self._finish_now(answer, start)
+                    else:
+                        self._enqueue(answer, start)
+                await self._wait_room()
+            if out:
+                self._send_or_queue(out, start)
+                await self._wait_room()
+        if frames.pending:
+            self._refuse("closed in the middle of a request", "", self._limits.max_frame)
+
+    async def _wait_room(self) -> None:
+        """Wait until the peer has taken enough of the replies it is owed."""
+        limits = self._limits
+        while len(self._queue) >= limits.max_queued or self._queued_bytes > limits.max_queued_bytes:
+            await self._room.park()
+
+    async def _finish_now(self, later: Later, start: Callable[..., None]) -> None:
+        self._running += 1
+        parts = await later.finish()
+        self._running -= 1
+        self.last_active = trio.current_time()
+        if parts is not None:
+            self._send_or_queue(parts, start)
+
+    def _send_or_queue(self, parts: Parts, start: Callable[..., None]) -> None:
+        """Send replies when nothing is owed before them, else put them behind it."""
+        if not parts:
+            return
+        parts = _joined(parts)
+        if not self._writing and not self._queue:
+            parts = self._send_nowait(parts)
+        if parts:
+            self._queued_bytes += _memory(parts)
+            self._enqueue(parts, start)
+
+    def _enqueue(self, item: "Parts | Later", start: Callable[..., None]) -> None:
+        self._queue.append(item)
+        if not self._writer_started:
+            self._writer_started = True
+            start(self._write)
+        else:
+            self._idle.unpark()
+
+    def _send_nowait(self, parts: Parts) -> Parts:
+        """Send what goes without waiting; what is left. Parts are bytes-like or FileRanges."""
+        stream = self._stream
+        for index, part in enumerate(parts):
+            size = len(part)
+            if type(part) is FileRange:
+                sent = stream.send_file_nowait(part.file, part.offset, size)
+                if sent != size:
+                    rest = FileRange(part.file, part.offset + sent, size - sent)
+                    return [rest, *parts[index + 1 :]]
+            else:
+                sent = stream.send_nowait(part)
+                if sent != size:
+                    return [memoryview(part)[sent:], *parts[index + 1 :]]
+        return []
+
+    async def _write(self) -> None:
+        """The writer: empties the queue in order, for as long as the connection lives."""
+        try:
+            while True:
+                self._writing = True
+                while self._queue:
+                    parts = await self._next_replies()
+                    await self._write_parts(_joined(parts))
+                    self._queued_bytes -= _memory(parts)
+                    assert self._queued_bytes >= 0
+                    self._room.unpark()
+                self._writing = False
+                await self._idle.park()
+        except ConnectionLost as lost:
+            self._events.debug("connection.lost", peer=str(self._stream.peer), reason=str(lost))
+            self._scope.cancel()
+
+    async def _next_replies(self) -> Parts:
+        """The queue's first reply, once it is there, and those behind it that need no waiting."""
+        queue = self._queue
+        replies: Parts = []
+        size = 0
+        while True:
+            item = queue.popleft()
+            if type(item) is Later:
+                self._running += 1
+                parts = await item.finish() or []
+                self._running -= 1
+                # It was not there yet when its size would have counted.
+                self._queued_bytes += _memory(parts)
+            else:
+                assert type(item) is list
+                parts = item
+            replies += parts
+            size += sum(map(len, parts))
+            if not queue or size >= FLUSH_BYTES:
+                return replies
+            after = queue[0]
+            if type(after) is Later and not after.is_ready:
+                return replies
+
+    async def _write_parts(self, parts: Parts) -> None:
+        while parts := self._send_nowait(parts):
+            await self._stream.wait_writable()
+            self.last_active = trio.current_time()
+        self.last_active = trio.current_time()
+
+
+def _joined(parts: Parts) -> Parts:
+    """Neighbouring bytes as one piece each; small file ranges become bytes."""
+    if len(parts) == 1 and type(parts[0]) is bytes:
+        return parts
+    out: Parts = []
+    run: Parts = []
+    for part in parts:
+        if type(part) is not FileRange:
+            run.append(part)
+        elif len(part) <= INLINE_FILE_BYTES:
+            run.append(part.read())
+        else:
+            if run:
+                out.append(b"".join(run))
+                run = []
+            out.append(part)
+    if run:
+        out.append(b"".join(run))
+    return out
+
+
+def _memory(parts: Parts) -> int:
+    """Bytes of memory that queued parts hold on to."""
+    return sum(len(part) for part in parts if type(part) is not FileRange)
+
+
+__all__ = ["Connection", "ConnectionLimits"]
