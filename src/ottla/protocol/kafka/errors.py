@@ -1,7 +1,7 @@
 """Kafka's error codes, and the exceptions that the Kafka codec raises.
 
-An `ErrorCode` is what travels in a response. A `ProtocolError` never travels: it says that the bytes
-of a peer make no sense, and ends that connection.
+An `ErrorCode` is what travels in a response. A `ProtocolError` never travels: it says that the
+bytes of a peer make no sense, and ends that connection.
 """
 
 from enum import IntEnum
@@ -12,11 +12,11 @@ class ProtocolError(Exception):
 
 
 class DecodeError(ProtocolError):
-    """Bytes do not form the message that they claim to be. The text names message, field and version."""
+    """Bytes do not form the message that they claim to be; the text names message and field."""
 
 
 class UnsupportedVersion(ProtocolError):
-    """A message has no such version, or the version has no room for a value that must not be lost."""
+    """A message lacks this version, or the version lacks a field whose value must not be lost."""
 
 
 class FrameTooLarge(ProtocolError):
