@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
-Buffer = bytes | memoryview
+Buffer = bytes | bytearray | memoryview
 
 _CACHED_COUNT_MAX: Final = 1024
 _CACHED_UUIDS_MAX: Final = 4096
