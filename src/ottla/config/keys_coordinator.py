@@ -1,0 +1,130 @@
+"""Keys of a coordinator member: ZooKeeper's `zoo.cfg` names. `server.N` lines are read apart."""
+
+from ottla.config.keys import Key, table
+from ottla.config.values import Either, ValueType, at_least, between, one_of
+
+_T = ValueType
+
+TIMING = table(
+    Key(
+        "tickTime",
+        _T.INT,
+        2000,
+        "The unit of time of all the others, in milliseconds; sets the"
+        " pace of heartbeats and elections.",
+        at_least(1),
+    ),
+    Key(
+        "initLimit",
+        _T.INT,
+        10,
+        "Ticks that a member may take to catch up with its leader.",
+        at_least(1),
+    ),
+    Key(
+        "syncLimit",
+        _T.INT,
+        5,
+        "Ticks without a word after which a member gives its leader up.",
+        at_least(1),
+    ),
+    Key(
+        "minSessionTimeout",
+        _T.INT,
+        -1,
+        "The shortest session timeout granted, in milliseconds; -1: two ticks.",
+        Either(-1, at_least(1)),
+    ),
+    Key(
+        "maxSessionTimeout",
+        _T.INT,
+        -1,
+        "The longest session timeout granted, in milliseconds; -1: twenty ticks.",
+        Either(-1, at_least(1)),
+    ),
+)
+
+STORE = table(
+    Key("dataDir", _T.STRING, None, "Where snapshots and the member's `myid` file are."),
+    Key(
+        "dataLogDir",
+        _T.STRING,
+        None,
+        "Where the txn log goes, best a disk of its own. Default: dataDir.",
+    ),
+    Key("snapCount", _T.INT, 100_000, "Txns between two snapshots.", at_least(2)),
+    Key("autopurge.snapRetainCount", _T.INT, 3, "Snapshots that a purge keeps.", at_least(1)),
+    Key(
+        "autopurge.purgeInterval",
+        _T.INT,
+        0,
+        "Hours between purges of old snapshots and logs; 0: never.",
+        at_least(0),
+    ),
+    Key(
+        "forceSync",
+        _T.STRING,
+        "yes",
+        "no: writes are acknowledged before they are on stable"
+        " storage, and a power cut may lose them.",
+        one_of("yes", "no"),
+    ),
+)
+
+CLIENTS = table(
+    Key("clientPort", _T.INT, 2181, "Port for clients; 0: a free port.", between(0, 65_535)),
+    Key("clientPortAddress", _T.STRING, "", "Interface of that port; empty: every interface."),
+    Key(
+        "maxClientCnxns",
+        _T.INT,
+        60,
+        "Client connections from one address; 0: no bound.",
+        at_least(0),
+    ),
+    Key(
+        "jute.maxbuffer",
+        _T.INT,
+        0xFFFFF,
+        "The longest request and the largest znode, in bytes.",
+        at_least(1),
+    ),
+    Key(
+        "4lw.commands.whitelist", _T.LIST, ("srvr",), "Four-letter words that are answered; *: all."
+    ),
+    Key(
+        "readonlymode.enabled",
+        _T.BOOLEAN,
+        False,
+        "Whether a member without a majority serves reads.",
+        acts=False,
+    ),
+    Key(
+        "extendedTypesEnabled",
+        _T.BOOLEAN,
+        False,
+        "Whether znodes with a time to live may be made.",
+        acts=False,
+    ),
+    Key(
+        "quorumListenOnAllIPs",
+        _T.BOOLEAN,
+        False,
+        "Whether the port for the other members is opened on every interface.",
+    ),
+)
+
+ADMIN = table(
+    Key(
+        "admin.enableServer",
+        _T.BOOLEAN,
+        True,
+        "Whether the HTTP port for commands is opened.",
+        acts=False,
+    ),
+    Key("admin.serverPort", _T.INT, 8080, "That port.", between(0, 65_535), acts=False),
+    Key("admin.serverAddress", _T.STRING, "", "Interface of that port.", acts=False),
+)
+
+ALL = TIMING | STORE | CLIENTS | ADMIN
+
+__all__ = ["ADMIN", "ALL", "CLIENTS", "STORE", "TIMING"]
