@@ -7,9 +7,11 @@ starts is told everything once. The cache never asks anybody and may lag behind 
 Values are immutable and replaced one by one, so a reader never sees half of a partition's change.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from uuid import UUID
+
+import trio
 
 from ottla.broker.ids import (
     NO_BROKER,
@@ -28,6 +30,9 @@ from ottla.protocol.kafka.messages.update_metadata import (
 from ottla.runtime.interfaces import Address
 
 LEADER_DURING_DELETE = -2
+
+# Clients of one kind ask the same; a cluster's dashboards and clients are a few dozen kinds.
+ENCODINGS_MAX = 64
 
 INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state"})
 
@@ -71,7 +76,16 @@ class TopicImage:
 class MetadataCache:
     """Owned by the broker; changed by `apply` only. `generation` grows with every change."""
 
-    __slots__ = ("_brokers", "_names", "_topics", "controller_epoch", "controller_id", "generation")
+    __slots__ = (
+        "_brokers",
+        "_changed",
+        "_encodings",
+        "_names",
+        "_topics",
+        "controller_epoch",
+        "controller_id",
+        "generation",
+    )
 
     def __init__(self) -> None:
         self.controller_id: BrokerId = NO_BROKER
@@ -80,6 +94,8 @@ class MetadataCache:
         self._brokers: dict[BrokerId, BrokerNode] = {}
         self._topics: dict[str, TopicImage] = {}
         self._names: dict[UUID, str] = {}
+        self._encodings: dict[Hashable, bytes] = {}
+        self._changed = trio.Event()
 
     @property
     def brokers(self) -> dict[BrokerId, BrokerNode]:
@@ -132,6 +148,20 @@ class MetadataCache:
             if address is not None:
                 yield node, address
 
+    async def wait_changed(self) -> None:
+        """Wait for the next `apply`."""
+        await self._changed.wait()
+
+    def encoded(self, key: Hashable, encode: Callable[[], bytes]) -> bytes:
+        """Bytes made from this cache; those of an earlier call with `key` while nothing changed."""
+        found = self._encodings.get(key)
+        if found is None:
+            found = encode()
+            if len(self._encodings) >= ENCODINGS_MAX:
+                del self._encodings[next(iter(self._encodings))]
+            self._encodings[key] = found
+        return found
+
     def apply(self, request: UpdateMetadataRequest) -> list[TopicPartition]:
         """Take over what the controller says; the partitions that are gone by it.
 
@@ -151,6 +181,9 @@ class MetadataCache:
         for topic_state in request.topic_states:
             self._apply_topic(topic_state, gone)
         self.generation += 1
+        self._encodings.clear()
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
         return gone
 
     def _apply_topic(self, state: UpdateMetadataTopicState, gone: list[TopicPartition]) -> None:

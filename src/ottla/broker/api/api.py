@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ottla.broker.partitions.registry import PartitionRegistry
     from ottla.broker.partitions.replica_set import ReplicaSet
     from ottla.broker.storage.log_dir import LogManager
-    from ottla.config.keys import BrokerConfig
+    from ottla.config.broker import BrokerConfig
 
 # A protocol message: any class of ottla.protocol.kafka.messages. They share no base class, and a
 # response is only handed on to the codec here.

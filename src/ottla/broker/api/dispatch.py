@@ -10,10 +10,10 @@
 | handler raises `AssertionError`: broken state | nothing, the process ends                       |
 """
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from struct import Struct
 from typing import Any
 
 from ottla.broker.api.api import (
@@ -27,6 +27,7 @@ from ottla.broker.api.api import (
     Services,
     response_type,
 )
+from ottla.broker.api.api_versions import versions_response
 from ottla.broker.api.registry import Registry
 from ottla.broker.errors import BrokerError
 from ottla.protocol.kafka import codec
@@ -37,21 +38,18 @@ from ottla.protocol.kafka.headers import (
     request_header_version,
     response_header_version,
 )
-from ottla.protocol.kafka.messages.api_versions import ApiVersionsRequest
 
-_REQUEST = Struct(">hhih")  # api key, version, correlation id, length of the client id
-_RESPONSE = (Struct(">ii"), Struct(">iiB"))  # length, correlation id, no tagged fields
-_ENSEMBLE_CONNECT_LENGTHS = (44, 45)
+_REQUEST = struct.Struct(">hhih")  # api key, version, correlation id, length of the client id
+_RESPONSE = (struct.Struct(">ii"), struct.Struct(">iiB"))  # length, correlation id, tags
+    struct.Struct(">ii"),
+    struct.Struct(">iiB"),
+)  # length, correlation id, no tagged fields
 
 Parts = list[Any]  # bytes-like pieces and FileRanges, in the order of the wire
 
 
 class RequestRefused(ProtocolError):
-    """The peer asked for what is not served; `guess` says what it seems to speak, or is empty."""
-
-    def __init__(self, text: str, guess: str = "") -> None:
-        super().__init__(text)
-        self.guess = guess
+    """The peer asked for what is not served here."""
 
 
 @dataclass(slots=True)
@@ -60,13 +58,13 @@ class _Route:
 
     api: Api
     version: int
-    flexible_header: bool
+    header: int
     decode: Callable[..., Message]
     handle: Callable[[Message, RequestContext], Any]
     is_async: bool
     encode_parts: Callable[[Message, int], Parts]
     response_type: type[Any]
-    response_head: Struct
+    response_head: struct.Struct
     response_tagged: bool
 
     def response(self, answer: Message, correlation_id: int) -> Parts:
@@ -134,6 +132,7 @@ class Dispatcher:
     """Finds and runs handlers. One per broker, shared by all connections; stateless."""
 
     def __init__(self, registry: Registry, services: Services) -> None:
+        self._registry = registry
         self._services = services
         self._events = services.events
         self._routes: dict[int, _Route] = {}
@@ -149,20 +148,26 @@ class Dispatcher:
 
         ProtocolError when the connection must close, HangUp when the handler wants it closed.
         """
-        if len(frame) < 8:
-            raise RequestRefused(f"a request of {len(frame)} bytes has no room for a header")
-        if len(frame) < 10:
-            raise RequestRefused("a request without a client id field")
-        key, version, correlation_id, id_length = _REQUEST.unpack_from(frame)
-        route = self._routes.get(key << 16 | version)
-        if route is None:
-            return self._unserved(key, version, correlation_id, frame)
-        if id_length >= 0 and not route.flexible_header:
+        try:
+            key, version, correlation_id, id_length = _REQUEST.unpack_from(frame)
+            route = self._routes.get(key << 16 | version)
+            if route is None:
+                return self._unserved(key, version, correlation_id)
             body = 10 + id_length
-            client_id = str(frame[10:body], "utf-8", "replace")
-        else:
-            header = decode_request_header(frame)
-            client_id, body = header.client_id, header.body_offset
+            # The common forms: a client id, and no tagged fields behind it.
+            if id_length >= 0 and route.header == 1 and body <= len(frame):
+                client_id: str | None = str(frame[10:body], "utf-8")
+            elif id_length >= 0 and route.header == 2 and frame[body] == 0:
+                client_id = str(frame[10:body], "utf-8")
+                body += 1
+            else:
+                *_, client_id, body = decode_request_header(frame)
+        except (struct.error, IndexError, UnicodeDecodeError):
+            # Says what is wrong with it, or that it is a header without the usual fields.
+            key, version, correlation_id, client_id, body = decode_request_header(frame)
+            route = self._routes.get(key << 16 | version)
+            if route is None:
+                return self._unserved(key, version, correlation_id)
         request = route.decode(version, frame, body)
         ctx = RequestContext(version, correlation_id, client_id, now, connection, self._services)
         if route.is_async:
@@ -200,14 +205,11 @@ class Dispatcher:
             )
         return route.response(route.api.failure(request, code, text), ctx.correlation_id)
 
-    def _unserved(self, key: int, version: int, correlation_id: int, frame: memoryview) -> Parts:
+    def _unserved(self, key: int, version: int, correlation_id: int) -> Parts:
         if key == ApiKey.API_VERSIONS and version > 0:
             # KIP-511: the client tries again with a version from this list.
-            route = self._routes[key << 16]
-            refusal = route.api.failure(ApiVersionsRequest(), ErrorCode.UNSUPPORTED_VERSION, None)
-            return route.response(refusal, correlation_id)
-        if len(frame) in _ENSEMBLE_CONNECT_LENGTHS and not any(frame[:4]):
-            raise RequestRefused("not a Kafka request", "looks like a ZooKeeper handshake")
+            refusal = versions_response(self._registry, ErrorCode.UNSUPPORTED_VERSION)
+            return self._routes[key << 16].response(refusal, correlation_id)
         try:
             name = ApiKey(key).name
         except ValueError:
@@ -220,7 +222,7 @@ def _route(api: Api, version: int) -> _Route:
     return _Route(
         api=api,
         version=version,
-        flexible_header=request_header_version(api.key, version) >= 2,
+        header=request_header_version(api.key, version),
         decode=partial(codec.decode, api.request_type),
         handle=api.handle,
         is_async=api.is_async,

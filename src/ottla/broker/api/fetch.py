@@ -1,0 +1,313 @@
+"""Fetch: record batches from an offset on, for consumers and for followers.
+
+Served are the bytes of the log as they are, as ranges of files that the connection sends without
+reading them. Too little to send: the request is parked on the wake-ups of its partitions until
+`min_bytes` are there or `max_wait_ms` is over. An error or a diverging epoch answers at once.
+
+Versions 4 to 17. 7: sessions (see `fetch_sessions`). 9: leader epochs are checked (KIP-320). 12:
+diverging epochs (KIP-595), the current leader in errors. 13: topics by id. 15: followers name
+themselves in `replica_state` (KIP-903). 16: endpoints of new leaders (KIP-951). "No records" is a
+field of length 0 in all versions. The first batch of a response is whole whatever the limits say
+(KIP-74).
+"""
+
+from collections.abc import Iterable
+
+import trio
+
+from ottla.broker.api.api import Api, Parked, RequestContext
+from ottla.broker.api.fetch_sessions import (
+    FINAL_EPOCH,
+    INITIAL_EPOCH,
+    NO_SESSION,
+    FetchedPartition,
+    FetchSession,
+    Key,
+)
+from ottla.broker.api.leaders import current_leader, leader_endpoints
+from ottla.broker.errors import BrokerError, InconsistentTopicId, NotLeader, UnknownTopicId
+from ottla.broker.ids import ZERO_TOPIC_ID, BrokerId, TopicPartition
+from ottla.broker.partitions.partition import FetchInfo, Partition
+from ottla.protocol.kafka.api_keys import ApiKey
+from ottla.protocol.kafka.errors import ErrorCode
+from ottla.protocol.kafka.messages.fetch import (
+    EpochEndOffset,
+    FetchableTopicResponse,
+    FetchRequest,
+    FetchResponse,
+    LeaderIdAndEpoch,
+    NodeEndpoint,
+    PartitionData,
+)
+
+READ_COMMITTED = 1
+IDS_SINCE = 13
+
+
+class _Fetch:
+    """One fetch request while it is served; parked until there is enough to answer."""
+
+    __slots__ = (
+        "_asked",
+        "_ctx",
+        "_deadline",
+        "_is_committed",
+        "_is_incremental",
+        "_max_bytes",
+        "_min_bytes",
+        "_replica_epoch",
+        "_replica_id",
+        "_session",
+        "_watched",
+    )
+
+    def __init__(
+        self,
+        request: FetchRequest,
+        asked: Iterable[FetchedPartition],
+        session: FetchSession | None,
+        ctx: RequestContext,
+    ) -> None:
+        self._ctx = ctx
+        self._is_incremental = session is not None and request.session_epoch > INITIAL_EPOCH
+        self._asked = asked
+        self._session = session
+        self._min_bytes = request.min_bytes
+        self._deadline = ctx.now + request.max_wait_ms / 1000
+        self._is_committed = request.isolation_level == READ_COMMITTED
+        self._replica_id = replica_id(request)
+        self._replica_epoch = request.replica_state.replica_epoch
+        self._max_bytes = min(request.max_bytes, ctx.services.config.int("fetch.max.bytes"))
+        self._watched: list[Partition] = []
+
+    def answer(self, now: float, *, final: bool) -> FetchResponse | None:
+        """Read everything once; None when that is too little and there is time left."""
+        left = self._max_bytes
+        is_urgent = False
+        gathered = 0
+        results: list[tuple[FetchedPartition, PartitionData]] = []
+        self._watched = []
+        for asked in self._asked:
+            data, info = self._read(asked, min(left, asked.max_bytes), gathered == 0, now)
+            results.append((asked, data))
+            if info is None or info.diverging is not None:
+                is_urgent = True
+                continue
+            size = len(info.records)
+            left = max(left - size, 0)
+            gathered += size
+        if final or is_urgent or gathered >= self._min_bytes or not results:
+            return self._respond(results)
+        return None
+
+    async def wait(self) -> FetchResponse:
+        """Wait for a change of any partition that was read, and read again, until the deadline."""
+        is_follower = self._replica_id >= 0
+        while True:
+            changed = trio.Event()
+            watched = self._watched
+            for partition in watched:
+                partition.subscribe(changed, log_end=is_follower)
+            try:
+                # Something may have come since the last reading, before anybody subscribed.
+                now = trio.current_time()
+                if response := self.answer(now, final=now >= self._deadline):
+                    return response
+                with trio.move_on_at(self._deadline):
+                    await changed.wait()
+            finally:
+                for partition in watched:
+                    partition.unsubscribe(changed)
+            now = trio.current_time()
+            if response := self.answer(now, final=now >= self._deadline):
+                return response
+
+    def _read(
+        self, asked: FetchedPartition, max_bytes: int, at_least_one: bool, now: float
+    ) -> tuple[PartitionData, FetchInfo | None]:
+        """One partition's data; no `FetchInfo` with an error."""
+        try:
+            partition = self._find(asked)
+            self._watched.append(partition)
+            if self._replica_id >= 0:
+                info = partition.fetch_for_follower(
+                    self._replica_id,
+                    asked.fetch_offset,
+                    max_bytes,
+                    current_leader_epoch=asked.current_leader_epoch,
+                    last_fetched_epoch=asked.last_fetched_epoch,
+                    replica_epoch=self._replica_epoch,
+                    log_start=asked.replica_log_start,
+                    at_least_one=at_least_one,
+                    now=now,
+                )
+            else:
+                info = partition.fetch_for_consumer(
+                    asked.fetch_offset,
+                    max_bytes,
+                    current_leader_epoch=asked.current_leader_epoch,
+                    read_committed=self._is_committed,
+                    at_least_one=at_least_one,
+                    last_fetched_epoch=asked.last_fetched_epoch,
+                )
+        except BrokerError as error:
+            return self._error(asked, error), None
+        data = PartitionData(
+            partition_index=asked.index,
+            high_watermark=info.high_watermark,
+            last_stable_offset=info.last_stable_offset,
+            log_start_offset=info.log_start,
+            records=info.records,
+        )
+        if self._is_committed:
+            data.aborted_transactions = []
+        if info.diverging is not None:
+            data.diverging_epoch = EpochEndOffset(
+                epoch=info.diverging[0], end_offset=info.diverging[1]
+            )
+        return data, info
+
+    def _find(self, asked: FetchedPartition) -> Partition:
+        services = self._ctx.services
+        topic = asked.topic
+        if isinstance(topic, str):
+            tp = TopicPartition(topic, asked.index)
+            partition = services.partitions.get(tp)
+            if partition is None:
+                known = services.metadata.partition(tp) is not None
+                return services.partitions.require_leader(tp, known=known)
+            return partition
+        name = services.metadata.topic_name(topic)
+        if name is not None:
+            partition = services.partitions.get(TopicPartition(name, asked.index))
+            if partition is None:
+                raise NotLeader(f"{name}-{asked.index} has no replica on this broker")
+            if partition.topic_id != topic:
+                raise InconsistentTopicId(f"{name} has id {partition.topic_id} here")
+            return partition
+        if topic == ZERO_TOPIC_ID:
+            raise UnknownTopicId("no topic id was given")
+        return services.partitions.by_topic_id(topic, asked.index)
+
+    def _error(self, asked: FetchedPartition, error: BrokerError) -> PartitionData:
+        data = PartitionData(
+            partition_index=asked.index,
+            error_code=error.code,
+            high_watermark=-1,
+            records=b"",
+        )
+        if self._ctx.api_version >= 12:
+            name = asked.topic
+            if not isinstance(name, str):
+                name = self._ctx.services.metadata.topic_name(name) or ""
+            leader = current_leader(error, TopicPartition(name, asked.index), self._ctx)
+            if leader is not None:
+                data.current_leader = LeaderIdAndEpoch(leader_id=leader[0], leader_epoch=leader[1])
+        return data
+
+    def _respond(self, results: list[tuple[FetchedPartition, PartitionData]]) -> FetchResponse:
+        session = self._session
+        response = FetchResponse(session_id=NO_SESSION if session is None else session.id)
+        leaders: set[BrokerId] = set()
+        topic: FetchableTopicResponse | None = None
+        previous = None
+        for asked, data in results:
+            if self._is_incremental and not _is_news(asked, data):
+                continue
+            if session is not None:
+                _note(session, asked, data)
+            if data.current_leader.leader_id >= 0:
+                leaders.add(BrokerId(data.current_leader.leader_id))
+            if topic is None or asked.topic != previous:
+                previous = asked.topic
+                topic = FetchableTopicResponse(partitions=[])
+                if isinstance(asked.topic, str):
+                    topic.topic = asked.topic
+                else:
+                    topic.topic_id = asked.topic
+                response.responses.append(topic)
+            topic.partitions.append(data)
+        if leaders and self._ctx.api_version >= 16:
+            response.node_endpoints = [
+                NodeEndpoint(node_id=leader, host=address.host, port=address.port, rack=rack)
+                for leader, address, rack in leader_endpoints(leaders, self._ctx)
+            ]
+        return response
+
+
+def handle(request: FetchRequest, ctx: RequestContext) -> FetchResponse | Parked:
+    uses_ids = ctx.api_version >= IDS_SINCE
+    asked = _asked(request, uses_ids)
+    sessions = ctx.services.fetch_sessions
+    session: FetchSession | None = None
+    if request.session_epoch in {INITIAL_EPOCH, FINAL_EPOCH}:
+        if request.session_id != NO_SESSION:
+            sessions.end(request.session_id)
+        if request.session_epoch == INITIAL_EPOCH and asked:
+            is_follower = replica_id(request) >= 0
+            session = sessions.begin(uses_ids=uses_ids, is_follower=is_follower, now=ctx.now)
+        if session is not None:
+            session.change(asked, ())
+    else:
+        session = sessions.resume(
+            request.session_id, request.session_epoch, uses_ids=uses_ids, now=ctx.now
+        )
+        session.change(asked, _forgotten(request, uses_ids))
+        if not session.partitions:
+            sessions.end(session.id)
+            return FetchResponse()
+    # A copy: serving changes the order, and the next request may come before this one is answered.
+    partitions = asked if session is None else list(session.partitions.values())
+    fetch = _Fetch(request, partitions, session, ctx)
+    return fetch.answer(ctx.now, final=request.max_wait_ms <= 0) or fetch
+
+
+def replica_id(request: FetchRequest) -> int:
+    """The follower's broker id; below 0 for a consumer."""
+    return max(request.replica_id, request.replica_state.replica_id)
+
+
+def _asked(request: FetchRequest, uses_ids: bool) -> list[FetchedPartition]:
+    asked = []
+    for topic in request.topics:
+        key = topic.topic_id if uses_ids else topic.topic
+        for partition in topic.partitions:
+            one = FetchedPartition(key, partition.partition)
+            one.fetch_offset = partition.fetch_offset
+            one.max_bytes = max(partition.partition_max_bytes, 0)
+            one.current_leader_epoch = partition.current_leader_epoch
+            one.last_fetched_epoch = partition.last_fetched_epoch
+            one.replica_log_start = partition.log_start_offset
+            asked.append(one)
+    return asked
+
+
+def _forgotten(request: FetchRequest, uses_ids: bool) -> list[Key]:
+    return [
+        (topic.topic_id if uses_ids else topic.topic, index)
+        for topic in request.forgotten_topics_data
+        for index in topic.partitions
+    ]
+
+
+def _is_news(asked: FetchedPartition, data: PartitionData) -> bool:
+    """Whether an incremental response has to name this partition."""
+    return (
+        len(data.records or b"") > 0
+        or data.error_code != ErrorCode.NONE
+        or data.high_watermark != asked.high_watermark
+        or data.log_start_offset != asked.log_start
+        or data.diverging_epoch.epoch >= 0
+    )
+
+
+def _note(session: FetchSession, asked: FetchedPartition, data: PartitionData) -> None:
+    """Remember what the client is told; after an error the recovery has to be news."""
+    asked.high_watermark = data.high_watermark if data.error_code == ErrorCode.NONE else -1
+    asked.log_start = data.log_start_offset
+    key = (asked.topic, asked.index)
+    if len(data.records or b"") > 0 and session.partitions.get(key) is asked:
+        session.serve_last(key)
+
+
+API = Api(ApiKey.FETCH, versions=(4, 17), request_type=FetchRequest, handle=handle)

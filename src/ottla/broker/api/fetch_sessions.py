@@ -1,0 +1,173 @@
+"""Fetch sessions (KIP-227): a client names its partitions once and afterwards only what changes.
+
+| request: session id, epoch | then                                                            |
+|----------------------------|-----------------------------------------------------------------|
+| 0, -1                      | no session: all that is named, all in the response              |
+| any, 0                     | as above, and a new session, if there is room; the old one ends |
+| id, -1                     | as above without a new session; the old one ends                |
+| id, n > 0                  | the session's partitions with the changes named; the response   |
+|                            | leaves out partitions with nothing new                          |
+
+The number of sessions is bounded. A new one may take the place of one that was not used for
+`EVICTION_S`, and a follower's that of a consumer's which was used longest ago.
+"""
+
+import random
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from ottla.broker.errors import (
+    FetchSessionNotFound,
+    FetchSessionTopicId,
+    InvalidFetchSessionEpoch,
+)
+from ottla.broker.ids import TopicId
+
+EVICTION_S = 120.0  # Kafka's `min.incremental.fetch.session.eviction.ms`
+
+INITIAL_EPOCH = 0
+FINAL_EPOCH = -1
+NO_SESSION = 0
+LAST_EPOCH = 0x7FFFFFFF
+
+Topic = str | TopicId  # names up to Fetch version 12, ids from 13 on
+
+
+class FetchedPartition:
+    """What one client asks of one partition, and what it was told last."""
+
+    __slots__ = (
+        "current_leader_epoch",
+        "fetch_offset",
+        "high_watermark",
+        "index",
+        "last_fetched_epoch",
+        "log_start",
+        "max_bytes",
+        "replica_log_start",
+        "topic",
+    )
+
+    def __init__(self, topic: Topic, index: int) -> None:
+        self.topic = topic
+        self.index = index
+        self.fetch_offset = 0
+        self.max_bytes = 0
+        self.current_leader_epoch = -1
+        self.last_fetched_epoch = -1
+        self.replica_log_start = -1
+        self.high_watermark = -1  # of the last response
+        self.log_start = -1
+
+
+Key = tuple[Topic, int]
+
+
+class FetchSession:
+    """One session. `partitions` is in the order in which they are served."""
+
+    __slots__ = ("epoch", "id", "is_follower", "last_used", "partitions", "uses_ids")
+
+    def __init__(
+        self, session_id: int, *, uses_ids: bool, is_follower: bool, last_used: float
+    ) -> None:
+        self.id = session_id
+        self.epoch = 1  # what the next request has to carry
+        self.uses_ids = uses_ids
+        self.is_follower = is_follower
+        self.last_used = last_used
+        self.partitions: dict[Key, FetchedPartition] = {}
+
+    def change(self, asked: Iterable[FetchedPartition], forgotten: Iterable[Key]) -> None:
+        """Take over a request's additions, new offsets and removals."""
+        for new in asked:
+            known = self.partitions.get((new.topic, new.index))
+            if known is not None:
+                new.high_watermark = known.high_watermark
+                new.log_start = known.log_start
+            self.partitions[new.topic, new.index] = new
+        for key in forgotten:
+            self.partitions.pop(key, None)
+
+    def serve_last(self, key: Key) -> None:
+        """Put a partition that gave data behind the others, so that none starves."""
+        self.partitions[key] = self.partitions.pop(key)
+
+
+class FetchSessions:
+    """All sessions of a broker, at most `slots` of them, in the order of their last use."""
+
+    __slots__ = ("_consumers", "_followers", "_rng", "_slots")
+
+    def __init__(self, slots: int, rng: random.Random) -> None:
+        self._slots = slots
+        self._rng = rng
+        self._consumers: OrderedDict[int, FetchSession] = OrderedDict()
+        self._followers: OrderedDict[int, FetchSession] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._consumers) + len(self._followers)
+
+    def resume(self, session_id: int, epoch: int, *, uses_ids: bool, now: float) -> FetchSession:
+        """The session of an incremental request. Errors as KIP-227 and KIP-516 name them."""
+        session = self._find(session_id)
+        if session is None:
+            raise FetchSessionNotFound(f"fetch session {session_id} is unknown")
+        if session.epoch != epoch:
+            raise InvalidFetchSessionEpoch(
+                f"fetch session {session_id} expects epoch {session.epoch}, not {epoch}"
+            )
+        if session.uses_ids != uses_ids:
+            raise FetchSessionTopicId(f"fetch session {session_id} mixes topic names and ids")
+        session.epoch = 1 if epoch == LAST_EPOCH else epoch + 1
+        session.last_used = now
+        self._of(session).move_to_end(session_id)
+        return session
+
+    def end(self, session_id: int) -> None:
+        session = self._find(session_id)
+        if session is not None:
+            del self._of(session)[session_id]
+
+    def begin(self, *, uses_ids: bool, is_follower: bool, now: float) -> FetchSession | None:
+        """A new, empty session; None when there is no room for it."""
+        if len(self) >= self._slots and not self._evict(is_follower, now):
+            return None
+        session_id = NO_SESSION
+        while session_id == NO_SESSION or self._find(session_id) is not None:
+            session_id = self._rng.randint(1, 0x7FFFFFFF)
+        session = FetchSession(
+            session_id, uses_ids=uses_ids, is_follower=is_follower, last_used=now
+        )
+        self._of(session)[session_id] = session
+        return session
+
+    def _evict(self, for_follower: bool, now: float) -> bool:
+        for sessions in (self._consumers, self._followers):
+            if not sessions:
+                continue
+            oldest = next(iter(sessions.values()))
+            stale = oldest.last_used + EVICTION_S <= now
+            if stale or (for_follower and not oldest.is_follower):
+                del sessions[oldest.id]
+                return True
+        return False
+
+    def _find(self, session_id: int) -> FetchSession | None:
+        return self._consumers.get(session_id) or self._followers.get(session_id)
+
+    def _of(self, session: FetchSession) -> OrderedDict[int, FetchSession]:
+        return self._followers if session.is_follower else self._consumers
+
+    def check(self) -> None:
+        """Assert the bound and that the two orders are right."""
+        assert len(self) <= self._slots
+        for sessions in (self._consumers, self._followers):
+            used = [session.last_used for session in sessions.values()]
+            assert used == sorted(used)
+            for session_id, session in sessions.items():
+                assert session.id == session_id
+                assert self._of(session) is sessions
+
+
+__all__ = ["FetchSession", "FetchSessions", "FetchedPartition"]

@@ -1,0 +1,236 @@
+"""Produce: append record batches, and answer when as many replicas have them as `acks` asks for.
+
+acks=0: no response; an error closes the connection, which is how such a client learns of it.
+acks=1: answered after the append. acks=all (-1): parked until the high watermark has passed the
+batches, or the request's timeout, and meanwhile the connection's next requests are read.
+
+Versions 3 to 11 are served; ApiVersions claims 0, since librdkafka stops to compress when the
+minimum is higher (KAFKA-18659). 7: zstd allowed. 8: error texts (KIP-467). 10: the current leader
+travels with NOT_LEADER_OR_FOLLOWER (KIP-951). Each error is that of one partition.
+"""
+
+import trio
+
+from ottla.broker.api.api import Api, HangUp, Parked, RequestContext
+from ottla.broker.api.leaders import current_leader, leader_endpoints
+from ottla.broker.errors import (
+    BrokerError,
+    InvalidRecord,
+    InvalidRequiredAcks,
+    InvalidTopic,
+    NotLeader,
+    RequestTimedOut,
+    UnsupportedCompression,
+)
+from ottla.broker.ids import BrokerId, TopicPartition
+from ottla.broker.metadata import INTERNAL_TOPICS
+from ottla.broker.partitions.partition import Partition
+from ottla.protocol.kafka.api_keys import ApiKey
+from ottla.protocol.kafka.compression import Codec
+from ottla.protocol.kafka.errors import ErrorCode
+from ottla.protocol.kafka.messages.produce import (
+    LeaderIdAndEpoch,
+    NodeEndpoint,
+    PartitionProduceResponse,
+    ProduceRequest,
+    ProduceResponse,
+    TopicProduceResponse,
+)
+from ottla.runtime.interfaces import BytesLike
+
+ALL = -1
+ADMIN_CLIENT_ID = "__admin_client"  # alone may write to internal topics, as Kafka has it
+
+_ATTRIBUTES_LOW = 22  # position of the byte with the codec's bits in a batch
+_CODEC_BITS = 0x07
+_ZSTD_SINCE = 7
+
+
+class _Waiting:
+    """One appended partition of a request with acks=all."""
+
+    __slots__ = ("end", "leader_epoch", "partition", "response")
+
+    def __init__(self, partition: Partition, end: int, response: PartitionProduceResponse) -> None:
+        self.partition = partition
+        self.end = end
+        self.leader_epoch = partition.leader_epoch
+        self.response = response
+
+    @property
+    def is_committed(self) -> bool:
+        """Only while the leadership lasts under which it was appended does the offset mean it."""
+        partition = self.partition
+        return (
+            partition.is_leader
+            and partition.leader_epoch == self.leader_epoch
+            and partition.is_committed(self.end)
+        )
+
+    async def wait(self) -> None:
+        if self.partition.leader_epoch != self.leader_epoch:
+            raise NotLeader(f"{self.partition.tp}: leadership moved before the records committed")
+        await self.partition.wait_committed(self.end)
+
+
+class _Replicating:
+    """A parked response: all appends are done, some are not committed yet."""
+
+    __slots__ = ("_ctx", "_deadline", "_response", "_waiting")
+
+    def __init__(
+        self,
+        response: ProduceResponse,
+        waiting: list[_Waiting],
+        deadline: float,
+        ctx: RequestContext,
+    ) -> None:
+        self._response = response
+        self._waiting = waiting
+        self._deadline = deadline
+        self._ctx = ctx
+
+    def is_ready(self) -> bool:
+        return all(each.is_committed for each in self._waiting)
+
+    async def wait(self) -> ProduceResponse:
+        with trio.move_on_at(self._deadline):
+            for each in self._waiting:
+                await self._settle(each)
+        for each in self._waiting:
+            if each.response.error_code == ErrorCode.NONE and not each.is_committed:
+                timeout = RequestTimedOut(f"{each.partition.tp}: not committed in time")
+                _fail(each.response, timeout, each.partition.tp, self._ctx)
+        return self._response
+
+    async def _settle(self, waiting: _Waiting) -> None:
+        try:
+            await waiting.wait()
+        except BrokerError as error:
+            _fail(waiting.response, error, waiting.partition.tp, self._ctx)
+
+
+def handle(request: ProduceRequest, ctx: RequestContext) -> ProduceResponse | Parked | None:
+    acks = request.acks
+    if not -1 <= acks <= 1:
+        raise InvalidRequiredAcks(f"acks is {acks}, not -1, 0 or 1")
+    waiting: list[_Waiting] = []
+    topics: list[TopicProduceResponse] = []
+    failed = False
+    for topic in request.topic_data:
+        name = topic.name
+        answers: list[PartitionProduceResponse] = []
+        for data in topic.partition_data:
+            answer = PartitionProduceResponse(index=data.index)
+            answers.append(answer)
+            tp = TopicPartition(name, data.index)
+            try:
+                partition = _leading(tp, ctx)
+                records = _checked(data.records, ctx.api_version)
+                info = partition.append_as_leader(records, acks=acks)
+            except BrokerError as error:
+                _fail(answer, error, tp, ctx)
+                failed = True
+                continue
+            answer.base_offset = info.first_offset
+            answer.log_append_time_ms = info.log_append_time_ms
+            answer.log_start_offset = info.log_start
+            if acks == ALL:
+                waiting.append(_Waiting(partition, info.last_offset + 1, answer))
+        topics.append(TopicProduceResponse(name=name, partition_responses=answers))
+    if acks == 0:
+        if failed:
+            raise HangUp("a produce without acknowledgement failed")
+        return None
+    response = ProduceResponse(responses=topics)
+    if failed and ctx.api_version >= 10:
+        _add_endpoints(response, ctx)
+    if waiting:
+        parked = _Replicating(response, waiting, ctx.now + request.timeout_ms / 1000, ctx)
+        if not all(each.is_committed for each in waiting) or _below_min_isr(waiting):
+            return parked
+    return response
+
+
+def _below_min_isr(waiting: list[_Waiting]) -> bool:
+    """Let `wait_committed` judge, where the in-sync replicas are fewer than they should be."""
+    return any(len(each.partition.isr) < each.partition.min_isr for each in waiting)
+
+
+def _leading(tp: TopicPartition, ctx: RequestContext) -> Partition:
+    services = ctx.services
+    if tp.topic in INTERNAL_TOPICS and ctx.client_id != ADMIN_CLIENT_ID:
+        raise InvalidTopic(f"{tp.topic} is internal")
+    partition = services.partitions.get(tp)
+    if partition is not None and partition.is_leader:
+        return partition
+    known = services.metadata.partition(tp) is not None
+    return services.partitions.require_leader(tp, known=known)
+
+
+def _checked(records: BytesLike | None, version: int) -> BytesLike:
+    if not records:
+        raise InvalidRecord("a produce request needs a record batch for each partition")
+    if (
+        version < _ZSTD_SINCE
+        and len(records) > _ATTRIBUTES_LOW
+        and records[_ATTRIBUTES_LOW] & _CODEC_BITS == Codec.ZSTD
+    ):
+        raise UnsupportedCompression(f"zstd needs Produce version {_ZSTD_SINCE} or above")
+    return records
+
+
+def _fail(
+    answer: PartitionProduceResponse, error: BrokerError, tp: TopicPartition, ctx: RequestContext
+) -> None:
+    answer.error_code = error.code
+    answer.base_offset = -1
+    answer.log_append_time_ms = -1
+    answer.log_start_offset = -1
+    if ctx.api_version >= 8:
+        answer.error_message = str(error) or None
+    if ctx.api_version >= 10 and (leader := current_leader(error, tp, ctx)):
+        answer.current_leader = LeaderIdAndEpoch(leader_id=leader[0], leader_epoch=leader[1])
+
+
+def _add_endpoints(response: ProduceResponse, ctx: RequestContext) -> None:
+    leaders = {
+        BrokerId(answer.current_leader.leader_id)
+        for topic in response.responses
+        for answer in topic.partition_responses
+        if answer.current_leader.leader_id >= 0
+    }
+    response.node_endpoints = [
+        NodeEndpoint(node_id=leader, host=address.host, port=address.port, rack=rack)
+        for leader, address, rack in leader_endpoints(leaders, ctx)
+    ]
+
+
+def failed(request: ProduceRequest, code: ErrorCode, message: str | None) -> ProduceResponse:
+    """`code` for every partition."""
+    if request.acks == 0:
+        raise HangUp("a produce without acknowledgement failed")
+    return ProduceResponse(
+        responses=[
+            TopicProduceResponse(
+                name=topic.name,
+                partition_responses=[
+                    PartitionProduceResponse(
+                        index=data.index, error_code=code, base_offset=-1, error_message=message
+                    )
+                    for data in topic.partition_data
+                ],
+            )
+            for topic in request.topic_data
+        ]
+    )
+
+
+API = Api(
+    ApiKey.PRODUCE,
+    versions=(3, 11),
+    request_type=ProduceRequest,
+    handle=handle,
+    advertised_from=0,
+    failed=failed,
+)
