@@ -40,10 +40,7 @@ from ottla.protocol.kafka.headers import (
 )
 
 _REQUEST = struct.Struct(">hhih")  # api key, version, correlation id, length of the client id
-_RESPONSE = (struct.Struct(">ii"), struct.Struct(">iiB"))  # length, correlation id, tags
-    struct.Struct(">ii"),
-    struct.Struct(">iiB"),
-)  # length, correlation id, no tagged fields
+_RESPONSES = (struct.Struct(">ii"), struct.Struct(">iiB"))  # length, correlation id, tags
 
 Parts = list[Any]  # bytes-like pieces and FileRanges, in the order of the wire
 
@@ -228,7 +225,7 @@ def _route(api: Api, version: int) -> _Route:
         is_async=api.is_async,
         encode_parts=codec.encode_parts,
         response_type=response_type(api.request_type),
-        response_head=_RESPONSE[tagged],
+        response_head=_RESPONSES[tagged],
         response_tagged=tagged,
     )
 
