@@ -54,8 +54,8 @@ def handle(
     return response
 
 
-def _cursor(name: str, index: int) -> messages.DescribeTopicPartitionsResponseCursor:
-    return messages.DescribeTopicPartitionsResponseCursor(topic_name=name, partition_index=index)
+def _cursor(name: str, index: int) -> messages.Cursor:
+    return messages.Cursor(topic_name=name, partition_index=index)
 
 
 def _topic(

@@ -12,6 +12,7 @@ field of length 0 in all versions. The first batch of a response is whole whatev
 """
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -27,7 +28,6 @@ from ottla.broker.api.fetch_sessions import (
 from ottla.broker.api.leaders import current_leader, leader_endpoints
 from ottla.broker.errors import BrokerError, InconsistentTopicId, NotLeader, UnknownTopicId
 from ottla.broker.ids import ZERO_TOPIC_ID, BrokerId, TopicPartition
-from ottla.broker.partitions.partition import FetchInfo, Partition
 from ottla.protocol.kafka.api_keys import ApiKey
 from ottla.protocol.kafka.errors import ErrorCode
 from ottla.protocol.kafka.messages.fetch import (
@@ -39,6 +39,9 @@ from ottla.protocol.kafka.messages.fetch import (
     NodeEndpoint,
     PartitionData,
 )
+
+if TYPE_CHECKING:
+    from ottla.broker.partitions.partition import FetchInfo, Partition
 
 READ_COMMITTED = 1
 IDS_SINCE = 13
@@ -124,7 +127,7 @@ class _Fetch:
 
     def _read(
         self, asked: FetchedPartition, max_bytes: int, at_least_one: bool, now: float
-    ) -> tuple[PartitionData, FetchInfo | None]:
+    ) -> tuple[PartitionData, "FetchInfo | None"]:
         """One partition's data; no `FetchInfo` with an error."""
         try:
             partition = self._find(asked)
@@ -167,7 +170,7 @@ class _Fetch:
             )
         return data, info
 
-    def _find(self, asked: FetchedPartition) -> Partition:
+    def _find(self, asked: FetchedPartition) -> "Partition":
         services = self._ctx.services
         topic = asked.topic
         if isinstance(topic, str):

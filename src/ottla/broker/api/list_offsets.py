@@ -13,10 +13,11 @@
 Nothing found, or found above what the asker may read: offset -1, timestamp -1 and no error.
 """
 
+from typing import TYPE_CHECKING
+
 from ottla.broker.api.api import Api, RequestContext
 from ottla.broker.errors import BrokerError, InvalidRequest
 from ottla.broker.ids import TopicPartition
-from ottla.broker.partitions.partition import Partition
 from ottla.protocol.kafka.api_keys import ApiKey
 from ottla.protocol.kafka.errors import ErrorCode
 from ottla.protocol.kafka.messages.list_offsets import (
@@ -26,6 +27,9 @@ from ottla.protocol.kafka.messages.list_offsets import (
     ListOffsetsResponse,
     ListOffsetsTopicResponse,
 )
+
+if TYPE_CHECKING:
+    from ottla.broker.partitions.partition import Partition
 
 LATEST, EARLIEST, MAX_TIMESTAMP, EARLIEST_LOCAL, LATEST_TIERED = -1, -2, -3, -4, -5
 READ_COMMITTED = 1
@@ -72,7 +76,7 @@ def _answer(
     )
 
 
-def _end(partition: Partition, request: ListOffsetsRequest) -> int:
+def _end(partition: "Partition", request: ListOffsetsRequest) -> int:
     """The end of what the asker may read."""
     if request.replica_id != -1:
         return partition.log.log_end
@@ -81,7 +85,7 @@ def _end(partition: Partition, request: ListOffsetsRequest) -> int:
     return partition.high_watermark
 
 
-def _find(partition: Partition, timestamp: int, end: int) -> Found:
+def _find(partition: "Partition", timestamp: int, end: int) -> Found:
     log = partition.log
     if timestamp == LATEST:
         return -1, end, partition.leader_epoch

@@ -9,6 +9,8 @@ minimum is higher (KAFKA-18659). 7: zstd allowed. 8: error texts (KIP-467). 10: 
 travels with NOT_LEADER_OR_FOLLOWER (KIP-951). Each error is that of one partition.
 """
 
+from typing import TYPE_CHECKING
+
 import trio
 
 from ottla.broker.api.api import Api, HangUp, Parked, RequestContext
@@ -24,7 +26,6 @@ from ottla.broker.errors import (
 )
 from ottla.broker.ids import BrokerId, TopicPartition
 from ottla.broker.metadata import INTERNAL_TOPICS
-from ottla.broker.partitions.partition import Partition
 from ottla.protocol.kafka.api_keys import ApiKey
 from ottla.protocol.kafka.compression import Codec
 from ottla.protocol.kafka.errors import ErrorCode
@@ -37,6 +38,9 @@ from ottla.protocol.kafka.messages.produce import (
     TopicProduceResponse,
 )
 from ottla.runtime.interfaces import BytesLike
+
+if TYPE_CHECKING:
+    from ottla.broker.partitions.partition import Partition
 
 ALL = -1
 ADMIN_CLIENT_ID = "__admin_client"  # alone may write to internal topics, as Kafka has it
@@ -51,7 +55,9 @@ class _Waiting:
 
     __slots__ = ("end", "leader_epoch", "partition", "response")
 
-    def __init__(self, partition: Partition, end: int, response: PartitionProduceResponse) -> None:
+    def __init__(
+        self, partition: "Partition", end: int, response: PartitionProduceResponse
+    ) -> None:
         self.partition = partition
         self.end = end
         self.leader_epoch = partition.leader_epoch
@@ -157,7 +163,7 @@ def _below_min_isr(waiting: list[_Waiting]) -> bool:
     return any(len(each.partition.isr) < each.partition.min_isr for each in waiting)
 
 
-def _leading(tp: TopicPartition, ctx: RequestContext) -> Partition:
+def _leading(tp: TopicPartition, ctx: RequestContext) -> "Partition":
     services = ctx.services
     if tp.topic in INTERNAL_TOPICS and ctx.client_id != ADMIN_CLIENT_ID:
         raise InvalidTopic(f"{tp.topic} is internal")

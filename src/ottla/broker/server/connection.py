@@ -17,10 +17,9 @@ import trio
 
 from ottla.broker.api.api import ConnectionContext, HangUp
 from ottla.broker.api.dispatch import Dispatcher, Later, Parts
-from ottla.broker.storage.log import FileRange
 from ottla.protocol.kafka.errors import FrameTooLarge, ProtocolError
 from ottla.protocol.kafka.framing import FrameReader
-from ottla.runtime.interfaces import ConnectionLost, Events, Stream
+from ottla.runtime.interfaces import ConnectionLost, Events, File, Stream
 
 # A file's bytes are copied into the send they belong to when they are few, which saves a system
 # call and a packet; above this, `sendfile` wins.
@@ -28,6 +27,27 @@ INLINE_FILE_BYTES = 16 * 1024
 
 # Replies collected in one turn of the reader before they are sent.
 FLUSH_BYTES = 256 * 1024
+
+
+# What a part may be besides a range of a file, which has `file`, `offset`, a length and `read()`.
+_BYTES_LIKE = (bytes, memoryview, bytearray)
+
+
+class _RestOfRange:
+    """What was not sent of a range of a file."""
+
+    __slots__ = ("_size", "file", "offset")
+
+    def __init__(self, file: File, offset: int, size: int) -> None:
+        self.file = file
+        self.offset = offset
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def read(self) -> bytes:
+        return self.file.read_at(self.offset, self._size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,19 +215,19 @@ class Connection:
             self._idle.unpark()
 
     def _send_nowait(self, parts: Parts) -> Parts:
-        """Send what goes without waiting; what is left. Parts are bytes-like or FileRanges."""
+        """Send what goes without waiting; what is left. Parts are bytes-like or ranges."""
         stream = self._stream
         for index, part in enumerate(parts):
             size = len(part)
-            if type(part) is FileRange:
-                sent = stream.send_file_nowait(part.file, part.offset, size)
-                if sent != size:
-                    rest = FileRange(part.file, part.offset + sent, size - sent)
-                    return [rest, *parts[index + 1 :]]
-            else:
+            if type(part) in _BYTES_LIKE:
                 sent = stream.send_nowait(part)
                 if sent != size:
                     return [memoryview(part)[sent:], *parts[index + 1 :]]
+            else:
+                sent = stream.send_file_nowait(part.file, part.offset, size)
+                if sent != size:
+                    rest = _RestOfRange(part.file, part.offset + sent, size - sent)
+                    return [rest, *parts[index + 1 :]]
         return []
 
     async def _write(self) -> None:
@@ -265,7 +285,7 @@ def _joined(parts: Parts) -> Parts:
     out: Parts = []
     run: Parts = []
     for part in parts:
-        if type(part) is not FileRange:
+        if type(part) in _BYTES_LIKE:
             run.append(part)
         elif len(part) <= INLINE_FILE_BYTES:
             run.append(part.read())
@@ -281,7 +301,7 @@ def _joined(parts: Parts) -> Parts:
 
 def _memory(parts: Parts) -> int:
     """Bytes of memory that queued parts hold on to."""
-    return sum(len(part) for part in parts if type(part) is not FileRange)
+    return sum(len(part) for part in parts if type(part) in _BYTES_LIKE)
 
 
 __all__ = ["Connection", "ConnectionLimits"]
