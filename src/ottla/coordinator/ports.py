@@ -41,7 +41,7 @@ class Member(Protocol):
 
     @property
     def role(self) -> str:
-        """"leader", "follower", "looking" or "standalone"."""
+        """ "leader", "follower", "looking" or "standalone"."""
         ...
 
     def submit_nowait(

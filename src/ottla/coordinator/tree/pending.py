@@ -1,0 +1,128 @@
+"""What has been decided but not applied yet: the state that the next decision must see.
+
+ZooKeeper calls it outstanding changes. A decision first gathers what it changes apart, so that one
+that fails in the middle (a multi) leaves no trace; `commit` then puts it over the tree until the
+entry has been applied, in the same order.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+from ottla.coordinator.tree.access import AccessList
+from ottla.coordinator.tree.tree import Tree
+
+
+@dataclass(slots=True)
+class PendingNode:
+    """The figures of a znode that decisions depend on; `owner` None: deleted."""
+
+    version: int
+    cversion: int
+    aversion: int
+    owner: int | None
+    child_count: int
+    acl: AccessList
+
+
+class Change:
+    """What one decision changes, over all that was decided before it."""
+
+    __slots__ = ("nodes", "sessions")
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, PendingNode] = {}
+        self.sessions: dict[int, int | None] = {}  # id -> member it is at; None: closed
+
+
+class Overlay:
+    """`tree` as it will be once all that was decided is applied."""
+
+    __slots__ = ("_nodes", "_queue", "_sessions", "_tree")
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._nodes: dict[str, PendingNode] = {}
+        self._sessions: dict[int, Change] = {}  # id -> the newest change of that session
+        self._queue: deque[Change] = deque()
+
+    def __len__(self) -> int:
+        """Decisions that are not applied yet."""
+        return len(self._queue)
+
+    def open(self, path: str, change: Change) -> PendingNode | None:
+        """The node as of now, as a part of `change` and free to be changed; None: no such node."""
+        node = change.nodes.get(path)
+        if node is not None:
+            return None if node.owner is None else node
+        earlier = self._nodes.get(path)
+        if earlier is not None:
+            if earlier.owner is None:
+                return None
+            node = PendingNode(
+                earlier.version,
+                earlier.cversion,
+                earlier.aversion,
+                earlier.owner,
+                earlier.child_count,
+                earlier.acl,
+            )
+        else:
+            known = self._tree.nodes.get(path)
+            if known is None:
+                return None
+            children = known.children
+            node = PendingNode(
+                known.version,
+                known.cversion,
+                known.aversion,
+                known.owner,
+                len(children) if children else 0,
+                known.acl,
+            )
+        change.nodes[path] = node
+        return node
+
+    def session_member(self, session_id: int) -> int | None:
+        """The member that the session's client is at; None: no such session."""
+        newest = self._sessions.get(session_id)
+        if newest is not None:
+            return newest.sessions[session_id]
+        known = self._tree.sessions.get(session_id)
+        return None if known is None else known[1]
+
+    def ephemerals(self, session_id: int) -> list[str]:
+        """Paths that the session owns; looks through everything that is outstanding."""
+        owned = dict(self._tree.ephemerals.get(session_id, {}))
+        for path, node in self._nodes.items():
+            if node.owner == session_id:
+                owned[path] = None
+            else:
+                owned.pop(path, None)
+        return list(owned)
+
+    def commit(self, change: Change) -> None:
+        self._nodes.update(change.nodes)
+        for session_id in change.sessions:
+            self._sessions[session_id] = change
+        self._queue.append(change)
+
+    def applied(self) -> None:
+        """The oldest decision is in the tree now."""
+        change = self._queue.popleft()
+        for path, node in change.nodes.items():
+            if self._nodes.get(path) is node:
+                del self._nodes[path]
+        for session_id in change.sessions:
+            if self._sessions.get(session_id) is change:
+                del self._sessions[session_id]
+
+    def check(self) -> None:
+        assert self._queue or not (self._nodes or self._sessions)
+        for path, node in self._nodes.items():
+            assert any(change.nodes.get(path) is node for change in self._queue), path
+            assert node.child_count >= 0, path
+        for change in self._sessions.values():
+            assert change in self._queue
+
+
+__all__ = ["Change", "Overlay", "PendingNode"]

@@ -1,0 +1,119 @@
+"""A tree as msgpack chunks and back.
+
+The first chunk is a map with `format`, `zxid`, `secret`, `sessions` and `last_session_ids`; then
+come lists of up to `_CHUNK_NODES` rows, parents before children; the last chunk is the number of
+rows. A row is (path, data, acl, czxid, mzxid, ctime, mtime, version, cversion, aversion, owner,
+pzxid), where `acl` is its bytes the first time and afterwards its place among those seen.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import msgpack
+
+from ottla.coordinator.tree.access import AccessList, access_list
+from ottla.coordinator.tree.paths import ROOT, parent_of
+from ottla.coordinator.tree.znode import Znode
+from ottla.protocol.zookeeper.errors import DecodeError
+
+if TYPE_CHECKING:
+    from ottla.coordinator.tree.tree import Tree
+
+_FORMAT = 1
+_CHUNK_NODES = 500
+
+
+class CorruptSnapshot(ValueError):
+    """The chunks are not, or not all, that `dump` wrote."""
+
+
+def dump(tree: "Tree") -> Iterator[bytes]:
+    yield msgpack.packb(
+        {
+            "format": _FORMAT,
+            "zxid": tree.last_zxid,
+            "secret": tree.secret,
+            "sessions": [[sid, *figures] for sid, figures in tree.sessions.items()],
+            "last_session_ids": list(tree.last_session_ids.items()),
+        }
+    )
+    seen: dict[AccessList, int] = {}
+    rows: list[tuple[object, ...]] = []
+    for path, node in tree.nodes.items():
+        place = seen.get(node.acl)
+        acl: bytes | int = node.acl.encoded if place is None else place
+        seen.setdefault(node.acl, len(seen))
+        rows.append(
+            (path, node.data, acl, node.czxid, node.mzxid, node.ctime, node.mtime, node.version,
+             node.cversion, node.aversion, node.owner, node.pzxid)
+        )  # fmt: skip
+        if len(rows) == _CHUNK_NODES:
+            yield msgpack.packb(rows)
+            rows = []
+    if rows:
+        yield msgpack.packb(rows)
+    yield msgpack.packb(len(tree.nodes))
+
+
+def load(chunks: Iterable[bytes]) -> "Tree":
+    """Raises CorruptSnapshot."""
+    try:
+        tree = _load(iter(chunks))
+        tree.check()
+    except (
+        ValueError, TypeError, KeyError, IndexError, StopIteration, AssertionError, DecodeError,
+        msgpack.UnpackException,
+    ) as error:  # fmt: skip
+        raise CorruptSnapshot(f"{type(error).__name__}: {error}") from error
+    return tree
+
+
+def _load(chunks: Iterator[bytes]) -> "Tree":
+    from ottla.coordinator.tree.tree import Tree
+
+    head = msgpack.unpackb(next(chunks))
+    if head["format"] != _FORMAT:
+        raise CorruptSnapshot(f"format {head['format']}")
+    tree = Tree()
+    tree.nodes.clear()
+    tree.data_bytes = 0
+    tree.last_zxid = head["zxid"]
+    tree.secret = head["secret"]
+    tree.sessions = {sid: (timeout_ms, owner) for sid, timeout_ms, owner in head["sessions"]}
+    tree.last_session_ids = dict(head["last_session_ids"])
+    seen: list[AccessList] = []
+    for chunk in chunks:
+        rows = msgpack.unpackb(chunk)
+        if isinstance(rows, int):
+            if rows != len(tree.nodes) or next(chunks, None) is not None:
+                raise CorruptSnapshot(f"{rows} nodes promised, {len(tree.nodes)} read")
+            return tree
+        for row in rows:
+            _insert(tree, row, seen)
+    raise CorruptSnapshot("the last chunk is missing")
+
+
+def _insert(tree: "Tree", row: list[object], seen: list[AccessList]) -> None:
+    path, data, acl, czxid, mzxid, ctime, mtime, version, cversion, aversion, owner, pzxid = row
+    if isinstance(acl, bytes):
+        seen.append(access_list(acl))
+        shared = seen[-1]
+    else:
+        assert isinstance(acl, int)
+        shared = seen[acl]
+    assert isinstance(path, str)
+    assert data is None or isinstance(data, bytes)
+    assert path == ROOT or parent_of(path) in tree.nodes
+    figures = (czxid, mzxid, ctime, mtime, version, cversion, aversion, owner, pzxid)
+    node = Znode(data, shared, 0, 0, 0)
+    for name, value in zip(_FIGURES, figures, strict=True):
+        assert isinstance(value, int)
+        setattr(node, name, value)
+    tree.insert(path, node)
+
+
+_FIGURES = (
+    "czxid", "mzxid", "ctime", "mtime", "version", "cversion", "aversion", "owner", "pzxid",
+)  # fmt: skip
+
+__all__ = ["CorruptSnapshot", "dump", "load"]

@@ -1,0 +1,290 @@
+"""The replicated state: znodes and sessions, changed by applying decided transactions in order.
+
+Every member applies the same payloads and so holds the same tree. Nothing is decided here: a
+payload's versions, names and owners are final, and an entry that can not be applied is a bug.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from ottla.coordinator.tree import paths, txns
+from ottla.coordinator.tree.access import OPEN, READ_ONLY, access_list
+from ottla.coordinator.tree.values import REOPEN_SESSION, Applied, NodeChange, Origin, Session
+from ottla.coordinator.tree.znode import Znode, is_ephemeral
+from ottla.protocol.zookeeper.errors import ZkError
+from ottla.protocol.zookeeper.jute import Reader, put_string
+from ottla.protocol.zookeeper.multi import encode_results
+from ottla.protocol.zookeeper.opcodes import EventType, OpCode
+
+_CREATED = EventType.NODE_CREATED
+_DELETED = EventType.NODE_DELETED
+_DATA_CHANGED = EventType.NODE_DATA_CHANGED
+_CHILDREN_CHANGED = EventType.NODE_CHILDREN_CHANGED
+_OK = ZkError.OK
+_ERRORS = {int(error): error for error in ZkError}
+
+
+class Tree:
+    """`nodes` and `ephemerals` are for reading; every change goes through `apply`."""
+
+    __slots__ = (
+        "_appliers",
+        "_events",
+        "_member_id",
+        "_time_ms",
+        "_zxid",
+        "data_bytes",
+        "ephemerals",
+        "last_session_ids",
+        "last_zxid",
+        "nodes",
+        "secret",
+        "sessions",
+    )
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, Znode] = {}
+        """By path; a parent comes before its children."""
+        self.ephemerals: dict[int, dict[str, None]] = {}
+        """session id -> paths, for sessions that own any; mirrors the nodes' `owner`."""
+        self.sessions: dict[int, tuple[int, int]] = {}
+        """session id -> (timeout in ms, member that the client is at)."""
+        self.last_session_ids: dict[int, int] = {}
+        """The newest id handed out per top byte, also of sessions that are gone."""
+        self.secret = b""
+        """Passwords derive from it; set by the first createSession."""
+        self.last_zxid = 0
+        self.data_bytes = 0  # sum of path and data lengths
+        self._zxid = self._time_ms = 0
+        self._member_id = -1
+        self._events: list[NodeChange] = []
+        self._appliers: Mapping[int, Callable[[Reader, int, int], bytes]] = {
+            OpCode.SET_DATA: self._set_data,
+            OpCode.CREATE: self._create,
+            OpCode.CREATE2: self._create,
+            OpCode.CREATE_CONTAINER: self._create,
+            OpCode.CREATE_TTL: self._create,
+            OpCode.DELETE: self._delete,
+            OpCode.DELETE_CONTAINER: self._delete,
+            OpCode.SET_ACL: self._set_acl,
+            OpCode.CHECK: self._check_version,
+            OpCode.SYNC: self._sync,
+            OpCode.MULTI: self._multi,
+            OpCode.CREATE_SESSION: self._create_session,
+            REOPEN_SESSION: self._reopen_session,
+            OpCode.CLOSE_SESSION: self._close_session,
+        }
+        for path in (paths.ROOT, paths.PROC, paths.QUOTA, paths.CONFIG):
+            self.insert(path, Znode(b"", OPEN, 0, 0, 0))
+        config = self.nodes[paths.CONFIG]
+        config.acl = READ_ONLY
+        config.aversion = -1
+
+    def apply(self, zxid: int, payload: bytes) -> Applied:
+        """Apply the next transaction. An empty payload (a new leader's first entry) does nothing.
+
+        `zxid` is above all before it.
+        """
+        assert zxid > self.last_zxid, (zxid, self.last_zxid)
+        self.last_zxid = zxid
+        if not payload:
+            return Applied(zxid, 0, None, 0, _OK, b"", (), ())
+        version, opcode, error, member_id, tag, session_id, time_ms = txns.HEADER.unpack_from(
+            payload
+        )
+        assert version == txns.FORMAT, f"transaction format {version}"
+        origin = Origin(member_id, tag) if member_id >= 0 else None
+        if error:
+            return Applied(zxid, session_id, origin, opcode, _ERRORS[error], b"", (), ())
+        self._zxid = zxid
+        self._time_ms = time_ms
+        self._member_id = member_id
+        events = self._events = []
+        reader = Reader(payload, txns.HEADER_SIZE)
+        reply = self._appliers[opcode](reader, opcode, session_id)
+        closed = (session_id,) if opcode == OpCode.CLOSE_SESSION else ()
+        return Applied(zxid, session_id, origin, opcode, _OK, reply, events, closed)
+
+    def session(self, session_id: int) -> Session | None:
+        known = self.sessions.get(session_id)
+        if known is None:
+            return None
+        return Session(session_id, known[0], self.password(session_id), known[1])
+
+    def password(self, session_id: int) -> bytes:
+        """16 bytes that only the ensemble can make; valid on every member."""
+        assert self.secret, "no session was ever created"
+        raw = session_id.to_bytes(8, "big", signed=True)
+        return hashlib.blake2b(raw, key=self.secret, digest_size=16).digest()
+
+    def dump(self) -> Iterator[bytes]:
+        """The whole state in chunks; nothing may be applied until the last one is taken."""
+        from ottla.coordinator.tree.snapshot import dump
+
+        return dump(self)
+
+    @staticmethod
+    def load(chunks: Iterable[bytes]) -> "Tree":
+        """What `dump` wrote. Raises CorruptSnapshot (ValueError)."""
+        from ottla.coordinator.tree.snapshot import load
+
+        return load(chunks)
+
+    def insert(self, path: str, node: Znode) -> None:
+        """Put a new node in its place, indexes included; its parent's figures stay as they are."""
+        assert path not in self.nodes, path
+        self.nodes[path] = node
+        self.data_bytes += len(path) + (len(node.data) if node.data else 0)
+        if path != paths.ROOT:
+            parent = self.nodes[paths.parent_of(path)]
+            if parent.children is None:
+                parent.children = {}
+            parent.children[paths.name_of(path)] = None
+            parent.touched()
+        if node.owner and is_ephemeral(node.owner):
+            self.ephemerals.setdefault(node.owner, {})[path] = None
+
+    def check(self) -> None:
+        """Assert every relation between the indexes."""
+        child_count = 0
+        data_bytes = 0
+        for path, node in self.nodes.items():
+            assert paths.is_valid(path), path
+            data_bytes += len(path) + len(node.data or b"")
+            if path != paths.ROOT:
+                parent = self.nodes[paths.parent_of(path)]
+                assert parent.children is not None
+                assert paths.name_of(path) in parent.children, path
+                assert not is_ephemeral(parent.owner), path
+            child_count += len(node.children or ())
+            assert max(node.czxid, node.mzxid, node.pzxid) <= self.last_zxid, path
+            assert node.czxid <= min(node.mzxid, node.pzxid), path
+            if is_ephemeral(node.owner):
+                assert path in self.ephemerals[node.owner], path
+                assert node.owner in self.sessions, path
+        assert child_count == len(self.nodes) - 1
+        assert data_bytes == self.data_bytes
+        for session_id, owned in self.ephemerals.items():
+            assert owned, session_id
+            assert all(self.nodes[path].owner == session_id for path in owned)
+        assert self.secret or not self.sessions
+
+    # Appliers: (reader at the body, opcode, session id) -> encoded response.
+
+    def _set_data(self, reader: Reader, _opcode: int, _session_id: int) -> bytes:
+        version = reader.int32()
+        path = reader.string()
+        data = reader.buffer()
+        node = self.nodes[path]
+        self.data_bytes += (len(data) if data else 0) - (len(node.data) if node.data else 0)
+        node.data = data
+        node.version = version
+        node.mzxid = self._zxid
+        node.mtime = self._time_ms
+        node.touched()
+        self._events.append(NodeChange(_DATA_CHANGED, path, node.acl))
+        return node.encoded_stat()
+
+    def _create(self, reader: Reader, opcode: int, _session_id: int) -> bytes:
+        owner, cversion = reader.unpack(txns.OWNER_AND_CVERSION)
+        path = reader.string()
+        data = reader.buffer()
+        start = reader.at
+        # The list is the last field, so its bytes run to the end of this operation.
+        acl = access_list(bytes(reader.data[start : start + self._acl_size(reader)]))
+        parent_path = paths.parent_of(path)
+        parent = self.nodes[parent_path]
+        node = Znode(data, acl, self._zxid, self._time_ms, owner)
+        parent.cversion = cversion
+        parent.pzxid = self._zxid
+        self.insert(path, node)
+        self._events.append(NodeChange(_CREATED, path, acl))
+        self._events.append(NodeChange(_CHILDREN_CHANGED, parent_path, parent.acl))
+        if opcode == OpCode.CREATE:
+            return put_string(path)
+        return put_string(path) + node.encoded_stat()
+
+    @staticmethod
+    def _acl_size(reader: Reader) -> int:
+        start = reader.at
+        for _ in range(reader.int32()):
+            reader.at += 4  # perms
+            reader.at += reader.int32()
+            reader.at += reader.int32()
+        return reader.at - start
+
+    def _delete(self, reader: Reader, _opcode: int, _session_id: int) -> bytes:
+        self._remove(reader.string())
+        return b""
+
+    def _remove(self, path: str) -> None:
+        node = self.nodes.pop(path)
+        assert not node.children, path
+        self.data_bytes -= len(path) + (len(node.data) if node.data else 0)
+        parent_path = paths.parent_of(path)
+        parent = self.nodes[parent_path]
+        assert parent.children is not None
+        del parent.children[paths.name_of(path)]
+        parent.pzxid = self._zxid
+        parent.touched()
+        if is_ephemeral(node.owner):
+            owned = self.ephemerals[node.owner]
+            del owned[path]
+            if not owned:
+                del self.ephemerals[node.owner]
+        self._events.append(NodeChange(_DELETED, path, node.acl))
+        self._events.append(NodeChange(_CHILDREN_CHANGED, parent_path, parent.acl))
+
+    def _set_acl(self, reader: Reader, _opcode: int, _session_id: int) -> bytes:
+        aversion = reader.int32()
+        node = self.nodes[reader.string()]
+        start = reader.at
+        node.acl = access_list(bytes(reader.data[start : start + self._acl_size(reader)]))
+        node.aversion = aversion
+        node.touched()
+        return node.encoded_stat()
+
+    def _check_version(self, reader: Reader, _opcode: int, _session_id: int) -> bytes:
+        return self.nodes[reader.string()].encoded_stat()
+
+    def _sync(self, reader: Reader, _opcode: int, _session_id: int) -> bytes:
+        return put_string(reader.string())
+
+    def _multi(self, reader: Reader, _opcode: int, session_id: int) -> bytes:
+        operations = txns.decode_multi(reader)
+        if any(error for _, error, _ in operations):
+            return encode_results(
+                [(-1, error, error.to_bytes(4, "big", signed=True)) for _, error, _ in operations]
+            )
+        results = []
+        for opcode, _, body in operations:
+            reply = self._appliers[opcode](body, opcode, session_id)
+            if opcode == OpCode.CHECK:
+                reply = b""
+            elif opcode in (OpCode.CREATE_TTL, OpCode.CREATE_CONTAINER):
+                opcode = int(OpCode.CREATE2)
+            results.append((opcode, 0, reply))
+        return encode_results(results)
+
+    def _create_session(self, reader: Reader, _opcode: int, session_id: int) -> bytes:
+        timeout_ms = reader.int32()
+        self.secret = self.secret or reader.buffer() or b""
+        assert self.secret, "a first createSession without a secret"
+        assert session_id not in self.sessions
+        self.sessions[session_id] = (timeout_ms, self._member_id)
+        self.last_session_ids[(session_id >> 56) & 0xFF] = session_id
+        return b""
+
+    def _reopen_session(self, reader: Reader, _opcode: int, session_id: int) -> bytes:
+        assert session_id in self.sessions
+        self.sessions[session_id] = (reader.int32(), self._member_id)
+        return b""
+
+    def _close_session(self, _reader: Reader, _opcode: int, session_id: int) -> bytes:
+        for path in list(self.ephemerals.get(session_id, ())):
+            self._remove(path)
+        del self.sessions[session_id]
+        return b""
+
+
+__all__ = ["Tree"]
