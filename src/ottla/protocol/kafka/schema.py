@@ -253,9 +253,13 @@ def shared_default(cls: type[T]) -> T:
     schema = schema_of(cls)
     if schema.shared is None:
         instance = cls()
-        instance.__class__ = type(  # the subclass has the same slots, hence the same layout
-            cls.__name__, (cls,), {"__slots__": (), "__setattr__": _refuse_change}
-        )
+        space = {
+            "__slots__": (),  # the same layout, or the class could not be exchanged
+            "__setattr__": _refuse_change,
+            "__copy__": _itself,
+            "__deepcopy__": _itself,
+        }
+        instance.__class__ = type(cls.__name__, (cls,), space)
         schema.shared = instance
     shared: T = schema.shared
     return shared
@@ -265,6 +269,10 @@ def _refuse_change(self: Struct, name: str, value: object) -> NoReturn:
     raise AttributeError(
         f"cannot set {name} of a shared default {type(self).__name__}: assign a new one instead"
     )
+
+
+def _itself(self: Struct, *_: object) -> Struct:
+    return self
 
 
 def _declared(cls: type) -> type[Struct]:
