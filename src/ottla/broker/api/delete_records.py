@@ -103,7 +103,7 @@ def _delete(tp: TopicPartition, asked: int, ctx: RequestContext) -> int:
         raise InvalidTopic(f"{tp.topic} is internal")
     known = services.metadata.partition(tp) is not None
     partition = services.partitions.require_leader(tp, known=known)
-    if not partition.log.config.deletes:
+    if "delete" not in partition.log.config.cleanup_policy:
         raise PolicyViolation(f"{tp.topic} is compacted only")
     offset = partition.high_watermark if asked == HIGH_WATERMARK else asked
     if not 0 <= offset <= partition.high_watermark:

@@ -153,6 +153,7 @@ class Connection:
         frames = self._frames
         call = self._dispatcher.call
         context = self._context
+        flush_bytes = min(FLUSH_BYTES, self._limits.max_queued_bytes)
         while count := await receive(frames.buffer()):
             now = trio.current_time()
             self.last_active = now
@@ -165,7 +166,7 @@ class Connection:
                 if type(answer) is list:
                     out += answer
                     out_bytes += len(answer[0])
-                    if out_bytes < FLUSH_BYTES:
+                    if out_bytes < flush_bytes:
                         continue
                 self._send_or_queue(out, start)
                 out, out_bytes = [], 0
