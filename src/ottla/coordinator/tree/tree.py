@@ -189,9 +189,7 @@ class Tree:
         owner, cversion = reader.unpack(txns.OWNER_AND_CVERSION)
         path = reader.string()
         data = reader.buffer()
-        start = reader.at
-        # The list is the last field, so its bytes run to the end of this operation.
-        acl = access_list(bytes(reader.data[start : start + self._acl_size(reader)]))
+        acl = access_list(bytes(reader.data[reader.at : reader.end]))  # the last field
         parent_path = paths.parent_of(path)
         parent = self.nodes[parent_path]
         node = Znode(data, acl, self._zxid, self._time_ms, owner)
@@ -203,15 +201,6 @@ class Tree:
         if opcode == OpCode.CREATE:
             return put_string(path)
         return put_string(path) + node.encoded_stat()
-
-    @staticmethod
-    def _acl_size(reader: Reader) -> int:
-        start = reader.at
-        for _ in range(reader.int32()):
-            reader.at += 4  # perms
-            reader.at += reader.int32()
-            reader.at += reader.int32()
-        return reader.at - start
 
     def _delete(self, reader: Reader, _opcode: int, _session_id: int) -> bytes:
         self._remove(reader.string())
@@ -238,8 +227,7 @@ class Tree:
     def _set_acl(self, reader: Reader, _opcode: int, _session_id: int) -> bytes:
         aversion = reader.int32()
         node = self.nodes[reader.string()]
-        start = reader.at
-        node.acl = access_list(bytes(reader.data[start : start + self._acl_size(reader)]))
+        node.acl = access_list(bytes(reader.data[reader.at : reader.end]))  # the last field
         node.aversion = aversion
         node.touched()
         return node.encoded_stat()

@@ -55,7 +55,7 @@ def decode_multi(reader: Reader) -> list[tuple[int, int, Reader]]:
     for _ in range(reader.count(OP_HEADER.size)):
         opcode, error, length = reader.unpack(OP_HEADER)
         body = Reader(reader.data, reader.at)
-        reader.at += length
+        reader.at = body.end = reader.at + length
         operations.append((opcode, error, body))
     return operations
 
