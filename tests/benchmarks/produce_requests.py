@@ -1,0 +1,200 @@
+"""How many one-record produce requests a second one broker process carries.
+
+    python -m tests.benchmarks.produce_requests [--connections 50] [--pipeline 5] [--seconds 5]
+    python -m tests.benchmarks.produce_requests --bootstrap localhost:9092 --topic t --pid 4711
+
+Without `--bootstrap` a server with partitions in memory is started in a process of its own: the
+figure is then that of the network server, the dispatch and the Produce handler alone. The load
+comes from this process over plain sockets with requests encoded beforehand, so that the server is
+what is measured. Printed: requests per second, and the server's CPU time per request.
+"""
+
+import argparse
+import multiprocessing
+import os
+import random
+import selectors
+import socket
+import struct
+import time
+from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
+
+from ottla.protocol.kafka.headers import encode_request_frame
+from ottla.protocol.kafka.messages.produce import (
+    PartitionProduceData,
+    ProduceRequest,
+    TopicProduceData,
+)
+from ottla.protocol.kafka.records import build_batch
+
+PRODUCE_VERSION = 9
+WARM_UP_S = 1.0
+RECEIVE_BYTES = 1 << 16
+
+
+def serve(pipe: Pipe, partitions: int) -> None:
+    """The child: a server over the real network with partitions in memory. Ends with its parent."""
+    import trio
+
+    from ottla.broker.api.dispatch import Dispatcher
+    from ottla.broker.api.produce import API
+    from ottla.broker.ids import TopicPartition
+    from ottla.broker.server.connection import ConnectionLimits
+    from ottla.broker.server.listener import Server, ServerSettings
+    from ottla.runtime.interfaces import Address
+    from ottla.runtime.memory import RecordingEvents
+    from ottla.runtime.real_network import RealNetwork
+    from tests.support.partitions import MemoryPartition, MemoryPartitions
+    from tests.support.served import services
+
+    class Forgetful(MemoryPartition):
+        """Keeps no batches, so that a long run stays small."""
+
+        def commit(self) -> None:
+            self.high_watermark = self.log_end
+            self.batches.clear()
+
+    async def main() -> None:
+        events = RecordingEvents()
+        registry = MemoryPartitions(
+            *(Forgetful(TopicPartition("bench", index)) for index in range(partitions))
+        )
+        provided = services([API], events=events, partitions=registry)
+        settings = ServerSettings(
+            {"PLAINTEXT": Address("127.0.0.1", 0)}, ConnectionLimits(1 << 20, 500), 600, 9999, 9999
+        )
+        dispatcher = Dispatcher(provided.registry, provided)
+        server = Server(settings, RealNetwork(events), dispatcher, provided, events)
+        addresses = await server.open()
+        pipe.send(addresses["PLAINTEXT"].port)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.serve)
+            await trio.to_thread.run_sync(pipe.poll, None, abandon_on_cancel=True)
+            nursery.cancel_scope.cancel()
+
+    profile = os.environ.get("PROFILE")
+    if profile:
+        import cProfile
+
+        profiler = cProfile.Profile()
+        profiler.runcall(trio.run, main)
+        profiler.dump_stats(profile)
+    else:
+        trio.run(main)
+
+
+def request_frame(topic: str, partition: int, acks: int) -> bytes:
+    batch = build_batch([(b"key", b"v" * 100, 1_700_000_000_000, [])])
+    request = ProduceRequest(
+        acks=acks,
+        timeout_ms=30_000,
+        topic_data=[
+            TopicProduceData(
+                name=topic,
+                partition_data=[PartitionProduceData(index=partition, records=batch)],
+            )
+        ],
+    )
+    return encode_request_frame(request, PRODUCE_VERSION, 1, "benchmark")
+
+
+def responses_in(data: bytes) -> int:
+    """Where the last whole response ends, and how many there are, as bytes << 32 | count."""
+    position = count = 0
+    while position + 4 <= len(data):
+        end = position + 4 + struct.unpack_from(">i", data, position)[0]
+        if end > len(data):
+            break
+        position, count = end, count + 1
+    return position << 32 | count
+
+
+class Load:
+    """One connection that keeps `pipeline` requests in flight."""
+
+    def __init__(self, address: tuple[str, int], frame: bytes, pipeline: int) -> None:
+        self.socket = socket.create_connection(address, timeout=10)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._frame = frame
+        self._rest = b""
+        self.socket.sendall(frame * pipeline)
+
+    def turn(self) -> int:
+        """Receive what is there and send as many requests; how many were answered."""
+        data = self.socket.recv(RECEIVE_BYTES)
+        if not data:
+            raise ConnectionError("the server closed the connection")
+        self._rest += data
+        found = responses_in(self._rest)
+        self._rest = self._rest[found >> 32 :]
+        count = found & 0xFFFFFFFF
+        if count:
+            self.socket.sendall(self._frame * count)
+        return count
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    with Path(f"/proc/{pid}/stat").open(encoding="ascii") as stat:
+        fields = stat.read().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def run(address: tuple[str, int], pid: int | None, options: argparse.Namespace) -> None:
+    rng = random.Random(1)
+    selector = selectors.DefaultSelector()
+    for _ in range(options.connections):
+        frame = request_frame(options.topic, rng.randrange(options.partitions), options.acks)
+        load = Load(address, frame, options.pipeline)
+        selector.register(load.socket, selectors.EVENT_READ, load)
+    begin = time.monotonic()
+    warm = begin + WARM_UP_S
+    end = warm + options.seconds
+    answered = 0
+    cpu_before: float | None = None
+    while (now := time.monotonic()) < end:
+        if cpu_before is None and now >= warm:
+            answered, warm = 0, now
+            cpu_before = cpu_seconds(pid) if pid else 0.0
+        for key, _ in selector.select(timeout=1):
+            answered += key.data.turn()
+    elapsed = time.monotonic() - warm
+    print(f"{answered / elapsed:10.0f} requests/s over {options.connections} connections")
+    if pid and answered:
+        spent = cpu_seconds(pid) - (cpu_before or 0.0)
+        print(f"{spent / answered * 1e6:10.1f} µs of the server's CPU time per request")
+        print(f"{spent / elapsed * 100:10.0f} % of one core used by the server")
+    for key in list(selector.get_map().values()):
+        key.data.socket.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--connections", type=int, default=50)
+    parser.add_argument("--pipeline", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--partitions", type=int, default=6)
+    parser.add_argument("--acks", type=int, default=1, choices=[1, -1])
+    parser.add_argument("--topic", default="bench")
+    parser.add_argument("--bootstrap", help="host:port of a running broker that leads the topic")
+    parser.add_argument("--pid", type=int, help="that broker's process id")
+    options = parser.parse_args()
+    if options.bootstrap:
+        host, _, port = options.bootstrap.rpartition(":")
+        run((host, int(port)), options.pid, options)
+        return
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    child = context.Process(target=serve, args=(theirs, options.partitions), daemon=True)
+    child.start()
+    try:
+        run(("127.0.0.1", ours.recv()), child.pid, options)
+    finally:
+        ours.send("end")
+        child.join(5)
+        child.kill()
+
+
+if __name__ == "__main__":
+    main()
