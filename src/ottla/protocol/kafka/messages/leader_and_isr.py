@@ -1,7 +1,8 @@
 """LeaderAndIsr (key 4): the controller tells a broker which partitions it leads or follows.
 
-All versions served here are flexible and group partitions by topic. Version 5 added topic ids
-(KIP-516), 6 the leader recovery state (KIP-704), 7 the mark of a KRaft controller (KIP-866).
+All versions served here are flexible and group partitions by topic. Version 5 added topic ids and
+the mark of a request that names all partitions (KIP-516), 6 the leader recovery state (KIP-704), 7
+the mark of a KRaft controller (KIP-866).
 """
 
 import uuid
