@@ -8,8 +8,8 @@
 | 3  | lz4    | LZ4 frame 1.5, independent blocks only: the Java client reads nothing else    |
 | 4  | zstd   | RFC 8878 (KIP-110)                                                            |
 
-xerial stream: `82 'SNAPPY' 00`, int32 version 1, int32 lowest compatible version 1, then blocks, each
-an int32 length and a raw snappy block of up to 32 KiB of input.
+xerial stream: `82 'SNAPPY' 00`, int32 version 1, int32 lowest compatible version 1, then blocks,
+each an int32 length and a raw snappy block of up to 32 KiB of input.
 
 Decompression never yields more than its limit, and allocates in proportion to the bytes that are
 there, not to the length that a header claims.

@@ -1,0 +1,270 @@
+"""From the bytes of an append to checked batches with offsets: the rules for leader and follower.
+
+Work is per batch. Single records are looked at only where the topic's configuration asks a question
+that a header does not answer: keys in a compacted topic, a lower bound of timestamps.
+"""
+
+import struct
+from typing import NamedTuple
+
+from ottla.broker.errors import (
+    BrokerError,
+    CorruptMessage,
+    InvalidRecord,
+    InvalidTimestamp,
+    RecordTooLarge,
+    UnsupportedFormat,
+)
+from ottla.broker.storage.log_config import FOREVER, LogConfig
+from ottla.broker.storage.producers import Origin
+from ottla.protocol.kafka.compression import Codec
+from ottla.protocol.kafka.crc import crc32c
+from ottla.protocol.kafka.errors import DecodeError
+from ottla.protocol.kafka.records import (
+    CODEC_MASK,
+    CONTROL_BIT,
+    CRC_AT,
+    CRC_FROM,
+    HEADER_BYTES,
+    HEADER_STRUCT,
+    LENGTH_PREFIX_BYTES,
+    LOG_APPEND_TIME_BIT,
+    MAGIC,
+    SEQUENCE_MAX,
+    TRANSACTIONAL_BIT,
+    ControlMarker,
+    CorruptRecord,
+    iter_headers,
+    read_control_marker,
+    read_records,
+    recompress,
+    validate_crc,
+)
+from ottla.runtime.interfaces import BytesLike
+
+_PREFIX = struct.Struct(">qii")  # base offset, length, partition leader epoch
+_ATTRIBUTES_AT = 21
+_MAX_TIMESTAMP_AT = 35
+_INT16 = struct.Struct(">h")
+_UINT32 = struct.Struct(">I")
+_INT64 = struct.Struct(">q")
+
+
+class AppendedBatch(NamedTuple):
+    """One checked batch of an append, offsets as they will stand in the log.
+
+    A named tuple, as one is made for each batch. The first fields are what producers are about.
+    """
+
+    producer_id: int
+    producer_epoch: int
+    first_sequence: int
+    last_sequence: int
+    first_offset: int
+    last_offset: int
+    timestamp: int
+    transactional: bool
+    marker: ControlMarker | None
+    leader_epoch: int
+    position: int
+    size: int
+
+
+def assign(
+    buffer: bytearray,
+    config: LogConfig,
+    *,
+    next_offset: int,
+    leader_epoch: int,
+    now_ms: int,
+    origin: Origin,
+) -> list[AppendedBatch]:
+    """Check the batches in `buffer` as a leader does, and write offsets and epoch into them.
+
+    BrokerError: nothing in `buffer` may be appended.
+    """
+    batches: list[AppendedBatch] = []
+    total = len(buffer)
+    position = 0
+    from_client = origin is Origin.CLIENT
+    view = memoryview(buffer)
+    while position < total:
+        if total - position < HEADER_BYTES:
+            raise CorruptMessage(f"{total - position} bytes are too few for a batch")
+        (
+            given_offset,
+            length,
+            _,
+            magic,
+            crc,
+            attributes,
+            delta,
+            _,
+            timestamp,
+            producer_id,
+            producer_epoch,
+            sequence,
+            count,
+        ) = HEADER_STRUCT.unpack_from(buffer, position)
+        size = length + LENGTH_PREFIX_BYTES
+        end = position + size
+        if magic != MAGIC:
+            raise _wrong_format(magic)
+        if size < HEADER_BYTES or end > total:
+            raise CorruptMessage(f"a batch of {size} bytes where {total - position} are left")
+        if size > config.max_message_bytes:
+            raise RecordTooLarge(
+                f"a batch of {size} bytes, max.message.bytes is {config.max_message_bytes}"
+            )
+        if crc32c(view[position + CRC_FROM : end]) != crc:
+            raise CorruptMessage(f"the batch's CRC is not {crc:#010x}")
+        if count < 1 or delta != count - 1:
+            raise InvalidRecord(f"{count} records do not span {delta + 1} offsets")
+        marker = None
+        if from_client:
+            if given_offset != 0:
+                raise InvalidRecord(f"a produced batch starts at offset {given_offset}, not 0")
+            if attributes & (CONTROL_BIT | LOG_APPEND_TIME_BIT):
+                raise _not_for_clients(attributes)
+            if producer_id >= 0 and sequence < 0:
+                raise InvalidRecord(f"producer {producer_id} sent no sequence")
+            if config.is_compacted or config.timestamp_before_max_ms != FOREVER:
+                _check_records(buffer, position, config, now_ms)
+        elif attributes & CONTROL_BIT:
+            marker = _marker(buffer, position)
+        if config.stamps:
+            timestamp = now_ms
+            _stamp(buffer, position, end, attributes, now_ms)
+        elif timestamp - now_ms > config.timestamp_after_max_ms and from_client:
+            raise InvalidTimestamp(
+                f"a record of {timestamp} is over {config.timestamp_after_max_ms} ms ahead of {now_ms}"
+            )
+        _PREFIX.pack_into(buffer, position, next_offset, length, leader_epoch)
+        batches.append(
+            AppendedBatch(
+                producer_id,
+                producer_epoch,
+                sequence,
+                (sequence + delta) & SEQUENCE_MAX if sequence >= 0 else -1,
+                next_offset,
+                next_offset + delta,
+                timestamp,
+                attributes & TRANSACTIONAL_BIT != 0,
+                marker,
+                leader_epoch,
+                position,
+                size,
+            )
+        )
+        next_offset += count
+        position = end
+    if not batches:
+        raise InvalidRecord("no record batch")
+    return batches
+
+
+def accept(data: BytesLike, next_offset: int) -> list[AppendedBatch]:
+    """Check the batches in `data` as a follower does; their offsets and epochs are the leader's.
+
+    A batch cut at the end is left out. CorruptMessage; InvalidRecord when offsets fall.
+    """
+    batches: list[AppendedBatch] = []
+    try:
+        for position, header in iter_headers(data):
+            validate_crc(data, position, header)
+            if batches and header.base_offset <= batches[-1].last_offset:
+                raise InvalidRecord(
+                    f"offset {header.base_offset} follows {batches[-1].last_offset}"
+                )
+            marker = _marker(data, position) if header.is_control else None
+            batches.append(
+                AppendedBatch(
+                    header.producer_id,
+                    header.producer_epoch,
+                    header.base_sequence,
+                    header.last_sequence,
+                    header.base_offset,
+                    header.last_offset,
+                    header.max_timestamp,
+                    header.is_transactional,
+                    marker,
+                    header.partition_leader_epoch,
+                    position,
+                    header.size,
+                )
+            )
+    except CorruptRecord as error:
+        raise CorruptMessage(str(error)) from None
+    if batches and batches[0].first_offset < next_offset <= batches[0].last_offset:
+        # A fetch from inside of a batch brings the whole of it; the log decides what to do.
+        return batches
+    if batches and batches[0].first_offset < next_offset:
+        raise InvalidRecord(
+            f"offset {batches[0].first_offset} is below the log's end {next_offset}"
+        )
+    return batches
+
+
+def recompressed(data: BytesLike, codec: Codec) -> bytearray:
+    """A copy of `data` with every batch in `codec`; what cannot be read is left for `assign`."""
+    out = bytearray()
+    position = 0
+    try:
+        for position, header in iter_headers(data):
+            end = position + header.size
+            if header.attributes & CODEC_MASK == codec or header.is_control:
+                out += data[position:end]
+            else:
+                validate_crc(data, position, header)
+                out += recompress(data, position, codec)
+            position = end
+    except DecodeError as error:
+        raise CorruptMessage(str(error)) from None
+    out += data[position:]
+    return out
+
+
+def _wrong_format(magic: int) -> BrokerError:
+    if magic in {0, 1}:
+        return UnsupportedFormat(f"records of format {magic} are not served")
+    return CorruptMessage(f"records of format {magic}")
+
+
+def _not_for_clients(attributes: int) -> BrokerError:
+    if attributes & CONTROL_BIT:
+        return InvalidRecord("clients may not write control records")
+    return InvalidTimestamp("a producer may not set the log append time")
+
+
+def _marker(data: BytesLike, position: int) -> ControlMarker | None:
+    try:
+        return read_control_marker(data, position)
+    except DecodeError as error:
+        raise CorruptMessage(str(error)) from None
+
+
+def _stamp(buffer: bytearray, position: int, end: int, attributes: int, now_ms: int) -> None:
+    """Make `now_ms` the time of all records; the checksum covers that."""
+    _INT16.pack_into(buffer, position + _ATTRIBUTES_AT, attributes | LOG_APPEND_TIME_BIT)
+    _INT64.pack_into(buffer, position + _MAX_TIMESTAMP_AT, now_ms)
+    with memoryview(buffer) as view:
+        crc = crc32c(view[position + CRC_FROM : end])
+    _UINT32.pack_into(buffer, position + CRC_AT, crc)
+
+
+def _check_records(buffer: bytearray, position: int, config: LogConfig, now_ms: int) -> None:
+    try:
+        records = read_records(buffer, position)
+    except DecodeError as error:
+        raise CorruptMessage(str(error)) from None
+    oldest = now_ms - config.timestamp_before_max_ms
+    for record in records:
+        if config.is_compacted and record.key is None:
+            raise InvalidRecord("a record without a key in a compacted topic")
+        if not config.stamps and -1 < record.timestamp < oldest:
+            raise InvalidTimestamp(
+                f"a record of {record.timestamp} is over {config.timestamp_before_max_ms} ms old"
+            )
+
+
+__all__ = ["AppendedBatch", "accept", "assign", "recompressed"]

@@ -1,0 +1,239 @@
+"""From a partition's directory to a log: what a start finds, checks, repairs and throws away.
+
+After a clean stop nothing is scanned but the last batches of the last segment. After anything else
+every batch from the recovery point on is checked; the log ends at the first that is torn or wrong,
+or at a hole between segments. No file that is missing, empty or half written stops a start.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ottla.broker.storage import files
+from ottla.broker.storage.checkpoints import MalformedCheckpoint
+from ottla.broker.storage.epochs import LeaderEpochs
+from ottla.broker.storage.log_config import LogConfig
+from ottla.broker.storage.producers import Producers
+from ottla.broker.storage.segment import CorruptLog, Segment
+from ottla.broker.storage.snapshots import Snapshots, restore_producers
+from ottla.protocol.kafka.records import BatchHeader, CorruptRecord, iter_headers
+from ottla.runtime.interfaces import Disk, Events
+
+
+@dataclass(slots=True)
+class Loaded:
+    """Everything that a log is made of."""
+
+    segments: list[Segment]
+    log_start: int
+    log_end: int
+    recovery_point: int
+    epochs: LeaderEpochs
+    producers: Producers
+    snapshots: Snapshots
+    bytes_cut: int
+    is_new: bool
+
+
+class Loader:
+    """One load of one directory; use once."""
+
+    def __init__(
+        self, disk: Disk, directory: str, config: LogConfig, *, now_ms: int, events: Events
+    ) -> None:
+        self._disk = disk
+        self._directory = directory
+        self._config = config
+        self._now_ms = now_ms
+        self._events = events
+        self._bytes_cut = 0
+
+    def load(self, *, clean: bool, recovery_point: int, log_start: int) -> Loaded:
+        self._disk.make_dirs(self._directory)
+        names = self._tidy(self._disk.list_dir(self._directory))
+        segments = self._open_segments(names)
+        epochs, epochs_are_known = self._load_epochs()
+        if segments:
+            log_end = self._recover(segments, epochs, clean=clean, recovery_point=recovery_point)
+            if log_end < log_start:
+                self._events.warning("log.emptied", log_end=log_end, log_start=log_start)
+                self._drop(segments, 0)
+                epochs.clear()
+        is_new = not segments
+        if is_new:
+            segments.append(self._segment(max(log_start, 0)))
+            log_end = segments[0].base
+        if not epochs_are_known and (clean or recovery_point > segments[0].base):
+            # What recovery has not read already.
+            self._rebuild_epochs(segments, epochs)
+        log_start = max(log_start, segments[0].base)
+        epochs.truncate_from_end(log_end)
+        epochs.truncate_from_start(log_start)
+        producers = Producers()
+        snapshots = Snapshots(self._disk, self._directory, names)
+        # Those between segment bases, but for the last, were left by former ends of the log.
+        snapshots.keep([segment.base for segment in segments] + snapshots.offsets[-1:])
+        restore_producers(
+            producers,
+            snapshots,
+            segments,
+            log_start=log_start,
+            log_end=log_end,
+            events=self._events,
+        )
+        return Loaded(
+            segments=segments,
+            log_start=log_start,
+            log_end=log_end,
+            recovery_point=log_end if clean else min(recovery_point, log_end),
+            epochs=epochs,
+            producers=producers,
+            snapshots=snapshots,
+            bytes_cut=self._bytes_cut,
+            is_new=is_new,
+        )
+
+    # files
+
+    def _segment(self, base: int) -> Segment:
+        return Segment(
+            self._disk,
+            self._directory,
+            base,
+            index_interval=self._config.index_interval_bytes,
+            now_ms=self._now_ms,
+        )
+
+    def _tidy(self, names: list[str]) -> list[str]:
+        """Remove what is on its way out, finish compactions that were done; the names left."""
+        disk, directory = self._disk, self._directory
+        kept: list[str] = []
+        for name in names:
+            if name.endswith((files.DELETED, files.CLEANED, ".tmp")):
+                disk.remove(f"{directory}/{name}")
+            else:
+                kept.append(name)
+        if any(name.endswith(files.SWAP) for name in kept):
+            kept = self._finish_swaps(kept)
+        logs = {name.removesuffix(files.LOG) for name in kept if name.endswith(files.LOG)}
+        for name in list(kept):
+            stem, _, suffix = name.rpartition(".")
+            if f".{suffix}" in files.SEGMENT_SUFFIXES and stem not in logs:
+                disk.remove(f"{directory}/{name}")
+                kept.remove(name)
+        return kept
+
+    def _finish_swaps(self, names: list[str]) -> list[str]:
+        """Give each `.swap` file its name, after removing the segments that it stands for."""
+        disk, directory = self._disk, self._directory
+        left = set(names)
+        for name in names:
+            base = files.offset_of(name.removesuffix(files.SWAP), files.LOG)
+            if not name.endswith(files.SWAP) or base is None:
+                continue
+            end = self._end_of(disk.read(f"{directory}/{name}"), base)
+            for other in sorted(left):
+                other_base = files.offset_of(other, files.LOG)
+                if other_base is not None and base <= other_base < end:
+                    stem = other.removesuffix(files.LOG)
+                    for suffix in files.SEGMENT_SUFFIXES:
+                        if stem + suffix in left:
+                            disk.remove(f"{directory}/{stem}{suffix}")
+                            left.discard(stem + suffix)
+        for name in sorted(left):
+            if name.endswith(files.SWAP):
+                final = name.removesuffix(files.SWAP)
+                disk.rename(f"{directory}/{name}", f"{directory}/{final}")
+                left.discard(name)
+                left.add(final)
+        return sorted(left)
+
+    @staticmethod
+    def _end_of(data: bytes, base: int) -> int:
+        end = base
+        with suppress(CorruptRecord):
+            for _, header in iter_headers(data):
+                end = header.last_offset + 1
+        return end
+
+    def _open_segments(self, names: list[str]) -> list[Segment]:
+        bases = sorted(
+            base for name in names if (base := files.offset_of(name, files.LOG)) is not None
+        )
+        return [self._segment(base) for base in bases]
+
+    def _drop(self, segments: list[Segment], first: int) -> None:
+        """Remove the segments from index `first` on, at once: nobody reads them yet."""
+        for segment in segments[first:]:
+            segment.mark_deleted()
+            segment.remove()
+        del segments[first:]
+
+    # batches
+
+    def _recover(
+        self, segments: list[Segment], epochs: LeaderEpochs, *, clean: bool, recovery_point: int
+    ) -> int:
+        """Check what has to be checked; the log's end."""
+        if clean:
+            try:
+                return segments[-1].next_offset()
+            except CorruptLog as error:
+                self._events.warning("log.torn", reason=str(error))
+                recovery_point = min(recovery_point, segments[-1].base)
+        visit = _epoch_reader(epochs)
+        end = segments[0].base
+        for at, segment in enumerate(segments):
+            following = segments[at + 1].base if at + 1 < len(segments) else None
+            if following is not None and following <= recovery_point:
+                end = following
+                continue
+            if segment.base > end and segment.base > recovery_point and not self._may_have_holes():
+                self._events.warning("log.cut", reason="a hole before a segment", offset=end)
+                self._bytes_cut += sum(later.size for later in segments[at:])
+                self._drop(segments, at)
+                break
+            end, cut = segment.recover(recovery_point, visit)
+            if cut:
+                self._bytes_cut += cut
+                self._events.warning(
+                    "log.cut", reason="a torn or wrong batch", offset=end, bytes=cut
+                )
+                self._drop(segments, at + 1)
+                break
+        return end
+
+    def _may_have_holes(self) -> bool:
+        """Compaction removes the last records of a segment too."""
+        return self._config.is_compacted
+
+    # leader epochs
+
+    def _load_epochs(self) -> tuple[LeaderEpochs, bool]:
+        """The epochs in the file, and whether there is a readable file."""
+        path = f"{self._directory}/{files.LEADER_EPOCHS}"
+        try:
+            return LeaderEpochs.decode(self._disk.read(path)), True
+        except FileNotFoundError:
+            return LeaderEpochs(), False
+        except MalformedCheckpoint as error:
+            self._events.warning("leader_epochs.rebuilt", reason=str(error))
+            return LeaderEpochs(), False
+
+    def _rebuild_epochs(self, segments: list[Segment], epochs: LeaderEpochs) -> None:
+        epochs.clear()
+        visit = _epoch_reader(epochs)
+        for segment in segments:
+            for _, header in segment.scan(0):
+                visit(header)
+
+
+def _epoch_reader(epochs: LeaderEpochs) -> Callable[[BatchHeader], None]:
+    def visit(header: BatchHeader) -> None:
+        if header.partition_leader_epoch > epochs.latest:
+            epochs.assign(header.partition_leader_epoch, header.base_offset)
+
+    return visit
+
+
+__all__ = ["Loaded", "Loader"]

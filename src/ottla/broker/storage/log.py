@@ -1,0 +1,755 @@
+"""The log of one partition on this broker: batches in segments, and all that is known about them.
+
+Owner: the partition, on the loop; every call is synchronous but `flush_async`. The log knows
+nothing of roles or of the high watermark: who appends and how far one may read is told by the
+caller.
+
+Invariants: log_start <= log_end; recovery_point <= log_end; segments are sorted by base, the last one is
+active; no offset is in two segments; everything below `recovery_point` is on stable storage.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ottla.broker.errors import KafkaStorageError, OffsetOutOfRange, RecordListTooLarge
+from ottla.broker.ids import TopicId, TopicPartition
+from ottla.broker.storage import files
+from ottla.broker.storage.batches import AppendedBatch, accept, assign, recompressed
+from ottla.broker.storage.epochs import LeaderEpochs
+from ottla.broker.storage.loading import Loader
+from ottla.broker.storage.log_config import FOREVER, LogConfig
+from ottla.broker.storage.producers import BatchMark, Origin, Producers
+from ottla.broker.storage.reading import EMPTY_READ, FileRange, Reader, ReadInfo
+from ottla.broker.storage.segment import Segment
+from ottla.broker.storage.snapshots import Snapshots, note_completed, restore_producers
+from ottla.broker.storage.txn_index import AbortedTxn
+from ottla.runtime.interfaces import BytesLike, Disk, Events
+
+
+class AppendInfo(NamedTuple):
+    """What an append did. A named tuple, as one is made for each request.
+
+    `log_append_time_ms` is -1 unless the broker's clock stamps the records. A duplicate has the
+    offsets that its batch got the first time. No batches (a follower's append of a cut batch):
+    `first_offset` is the log's end and `last_offset` one below.
+    """
+
+    first_offset: int
+    last_offset: int
+    log_append_time_ms: int
+    log_start: int
+    duplicate: bool
+    batches: int
+    bytes: int
+
+
+class Log:
+    """See the module. Open with `Log.open`."""
+
+    __slots__ = (
+        "_bases",
+        "_disk",
+        "_doomed",
+        "_events",
+        "_failing",
+        "_flushed_ms",
+        "_names_changed",
+        "_now_ms",
+        "_on_cut",
+        "_reader",
+        "_segments",
+        "_snapshots",
+        "_truncations",
+        "config",
+        "directory",
+        "epochs",
+        "is_closed",
+        "log_end",
+        "log_start",
+        "producers",
+        "recovery_point",
+        "topic_id",
+        "tp",
+        "unflushed_messages",
+    )
+
+    def __init__(
+        self,
+        disk: Disk,
+        directory: str,
+        tp: TopicPartition,
+        config: LogConfig,
+        *,
+        now_ms: int,
+        events: Events,
+    ) -> None:
+        """An object without content; for `open`."""
+        self._disk = disk
+        self.directory = directory
+        self.tp = tp
+        self.config = config
+        self._events = events
+        self._now_ms = now_ms
+        self._flushed_ms = now_ms
+        self._segments: list[Segment] = []
+        self._bases: list[int] = []  # of the segments, for bisection
+        self._doomed: list[tuple[int, Segment]] = []  # (when to remove, segment)
+        self._reader = Reader(self._segments, self._bases)
+        self._snapshots = Snapshots(disk, directory, ())
+        self._names_changed = True  # files were made or removed since the directory's last sync
+        self._truncations = 0
+        self._failing = False
+        self._on_cut: Callable[[], None] | None = None
+        self.epochs = LeaderEpochs()
+        self.producers = Producers()
+        self.topic_id: TopicId | None = None
+        self.log_start = 0
+        self.log_end = 0
+        self.recovery_point = 0
+        self.unflushed_messages = 0
+        self.is_closed = False
+
+    @classmethod
+    def open(
+        cls,
+        disk: Disk,
+        directory: str,
+        tp: TopicPartition,
+        config: LogConfig,
+        *,
+        now_ms: int,
+        clean: bool,
+        recovery_point: int = 0,
+        log_start: int = 0,
+        events: Events,
+        on_cut: Callable[[], None] | None = None,
+    ) -> "Log":
+        """Load the log in `directory`, or begin one there. Blocks; OSError when the disk fails.
+
+        `clean`: the last owner called `close(clean=True)`. `on_cut` is called when the recovery
+        point went down: whoever keeps it on disk has to write the new one before it returns.
+        """
+        events = events.bind(partition=str(tp))
+        log = cls(disk, directory, tp, config, now_ms=now_ms, events=events)
+        loader = Loader(disk, directory, config, now_ms=now_ms, events=events)
+        loaded = loader.load(clean=clean, recovery_point=recovery_point, log_start=log_start)
+        log._segments.extend(loaded.segments)
+        log._bases.extend(segment.base for segment in loaded.segments)
+        log.log_start = loaded.log_start
+        log.log_end = loaded.log_end
+        log.recovery_point = loaded.recovery_point
+        log.epochs = loaded.epochs
+        log.producers = loaded.producers
+        log._snapshots = loaded.snapshots
+        log._names_changed = not clean or loaded.is_new
+        log._on_cut = on_cut
+        metadata = f"{directory}/{files.PARTITION_METADATA}"
+        if disk.exists(metadata):
+            log.topic_id = files.decode_partition_metadata(disk.read(metadata))
+        if loaded.bytes_cut:
+            log._events.warning("log.recovered", log_end=log.log_end, bytes_cut=loaded.bytes_cut)
+        return log
+
+    # --- what it is ---
+
+    @property
+    def latest_epoch(self) -> int:
+        """The newest leader epoch known; -1 when there is none."""
+        return self.epochs.latest
+
+    @property
+    def first_unstable_offset(self) -> int | None:
+        """Where the oldest transaction begins that is open, or whose end `forget_replicated` has
+        not seen below the high watermark; None when there is none.
+        """
+        first = self.producers.first_unstable_offset
+        return None if first < 0 else max(first, self.log_start)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(segment.size for segment in self._segments)
+
+    @property
+    def first_base(self) -> int:
+        """The first segment's base offset: where the log starts unless it was told otherwise."""
+        return self._bases[0]
+
+    @property
+    def segment_count(self) -> int:
+        return len(self._segments)
+
+    def set_topic_id(self, topic_id: TopicId) -> None:
+        """Write the topic id next to the log, durably, once."""
+        if self.topic_id != topic_id:
+            self._disk.replace(
+                f"{self.directory}/{files.PARTITION_METADATA}",
+                files.encode_partition_metadata(topic_id),
+            )
+            self.topic_id = topic_id
+
+    # --- appending ---
+
+    def append_as_leader(
+        self,
+        data: BytesLike,
+        *,
+        leader_epoch: int,
+        now_ms: int,
+        validate_producer: bool = True,
+        origin: Origin = Origin.CLIENT,
+    ) -> AppendInfo:
+        """Give the batches in `data` offsets from the log's end on, and append them.
+
+        Raises CorruptMessage, InvalidRecord, RecordTooLarge, RecordListTooLarge, UnsupportedFormat,
+        InvalidTimestamp, OutOfOrderSequence, InvalidProducerEpoch, InvalidTxnState,
+        TransactionHomeFenced, KafkaStorageError; then nothing was appended.
+        """
+        if self.is_closed:
+            raise KafkaStorageError(f"{self.directory} is closed")
+        config = self.config
+        self._now_ms = now_ms
+        codec = config.codec
+        buffer = bytearray(data) if codec is None else recompressed(data, codec)
+        batches = assign(
+            buffer,
+            config,
+            next_offset=self.log_end,
+            leader_epoch=leader_epoch,
+            now_ms=now_ms,
+            origin=origin,
+        )
+        if len(buffer) > config.segment_bytes:
+            raise RecordListTooLarge(
+                f"{len(buffer)} bytes, segment.bytes is {config.segment_bytes}"
+            )
+        if validate_producer:
+            duplicate = self._check_producers(batches, origin)
+            if duplicate is not None:
+                return AppendInfo(
+                    duplicate.first_offset,
+                    duplicate.last_offset,
+                    duplicate.timestamp if config.stamps else -1,
+                    self.log_start,
+                    True,
+                    0,
+                    0,
+                )
+        first_offset = batches[0].first_offset
+        self._append(buffer, batches, now_ms)
+        return AppendInfo(
+            first_offset,
+            self.log_end - 1,
+            now_ms if config.stamps else -1,
+            self.log_start,
+            False,
+            len(batches),
+            len(buffer),
+        )
+
+    def append_as_follower(self, data: BytesLike, *, now_ms: int | None = None) -> AppendInfo:
+        """Append batches as the leader sent them; a batch cut at the end is left out.
+
+        Offsets may leave holes (a compacted leader) but never go back, with one exception: an empty
+        log takes a first batch that begins below its end, and then begins where that batch does.
+        Raises CorruptMessage, InvalidRecord, KafkaStorageError.
+        """
+        if self.is_closed:
+            raise KafkaStorageError(f"{self.directory} is closed")
+        if now_ms is not None:
+            self._now_ms = now_ms
+        batches = accept(data, self.log_end)
+        log_end = self.log_end
+        if not batches:
+            return AppendInfo(log_end, log_end - 1, -1, self.log_start, False, 0, 0)
+        if batches[0].first_offset < log_end:
+            self._begin_at_batch(batches[0])
+        whole = batches[-1].position + batches[-1].size
+        limit = self.config.segment_bytes
+        with memoryview(data) as view:
+            start = 0
+            while start < len(batches):
+                # As many batches as one segment takes, in one write.
+                room = limit - self._segments[-1].size
+                if room < batches[start].size:
+                    room = limit
+                end = start + 1
+                byte_start = batches[start].position
+                while (
+                    end < len(batches)
+                    and batches[end].position + batches[end].size - byte_start <= room
+                ):
+                    end += 1
+                byte_end = batches[end - 1].position + batches[end - 1].size
+                run = batches[start:end]
+                if byte_start:
+                    run = [batch._replace(position=batch.position - byte_start) for batch in run]
+                with view[byte_start:byte_end] as part:
+                    self._append(part, run, self._now_ms)
+                start = end
+        return AppendInfo(
+            batches[0].first_offset,
+            self.log_end - 1,
+            -1,
+            self.log_start,
+            False,
+            len(batches),
+            whole,
+        )
+
+    def _begin_at_batch(self, batch: AppendedBatch) -> None:
+        """A fetch at a log start inside of a batch brought all of it: begin there (KIP-107)."""
+        if self.size_bytes or self.log_start != self.log_end:
+            raise KafkaStorageError(
+                f"batch {batch.first_offset}-{batch.last_offset} overlaps the log's end {self.log_end}"
+            )
+        log_start = self.log_start
+        self.truncate_fully_and_start_at(batch.first_offset)
+        self.log_start = log_start
+
+    def _check_producers(self, batches: list[AppendedBatch], origin: Origin) -> BatchMark | None:
+        """Raise unless every batch may follow what its producer wrote; the mark of a duplicate."""
+        producers = self.producers
+        if len(batches) > 1:
+            producers = producers.staged({batch.producer_id for batch in batches})
+        for batch in batches:
+            if batch.producer_id < 0:
+                continue
+            if batch.marker is not None:
+                producers.check_marker(batch.producer_id, batch.producer_epoch, batch.marker)
+                continue
+            if origin is Origin.CLIENT:
+                duplicate = producers.duplicate_of(batch)
+                if duplicate is not None:
+                    return duplicate
+            producers.check(batch, origin)
+            if producers is not self.producers:
+                producers.record(batch)
+        return None
+
+    def _append(self, data: BytesLike, batches: list[AppendedBatch], now_ms: int) -> None:
+        """Write checked batches, all into one segment, and remember them."""
+        first, last = batches[0], batches[-1]
+        timestamp, timestamp_offset = first.timestamp, first.last_offset
+        for batch in batches[1:]:
+            if batch.timestamp > timestamp:
+                timestamp, timestamp_offset = batch.timestamp, batch.last_offset
+        segment = self._segments[-1]
+        if segment.size and self._must_roll(segment, len(data), last.last_offset, timestamp):
+            segment = self._roll(now_ms)
+        position = segment.size
+        try:
+            segment.append(data, first.last_offset, timestamp, timestamp_offset)
+        except OSError as error:
+            raise self._append_failed(error) from error
+        if self._failing:
+            self._failing = False
+            self._events.info("log.append_recovered")
+        tail = self._reader.tail
+        epochs = self.epochs
+        for batch in batches:
+            tail.append(batch.first_offset, position + batch.position)
+            if batch.leader_epoch != epochs.latest and batch.leader_epoch >= 0:
+                epochs.assign(batch.leader_epoch, batch.first_offset)
+            if batch.producer_id >= 0:
+                self._remember(batch, segment)
+        self.unflushed_messages += last.last_offset + 1 - self.log_end
+        self.log_end = last.last_offset + 1
+        if self.unflushed_messages >= self.config.flush_messages:
+            self.flush()
+
+    def _remember(self, batch: AppendedBatch, segment: Segment) -> None:
+        marker = batch.marker
+        if marker is None:
+            self.producers.record(batch)
+            return
+        completed = self.producers.end_txn(
+            batch.producer_id, batch.producer_epoch, marker, batch.first_offset, batch.timestamp
+        )
+        note_completed(self.producers, segment, completed)
+
+    def _append_failed(self, error: OSError) -> KafkaStorageError:
+        """The disk refused; the file holds what it held. The next append tries again."""
+        if not self._failing:
+            self._failing = True
+            self._events.error("log.append_failed", reason=str(error), log_end=self.log_end)
+        return KafkaStorageError(f"append to {self.directory}: {error}")
+
+    # --- rolling ---
+
+    def _must_roll(self, segment: Segment, length: int, last_offset: int, timestamp: int) -> bool:
+        config = self.config
+        if segment.size + length > config.segment_bytes or not segment.fits(last_offset, length):
+            return True
+        if segment.first_timestamp >= 0:
+            waited_ms = timestamp - segment.first_timestamp
+        else:
+            waited_ms = self._now_ms - segment.created_ms
+        return (
+            waited_ms > config.segment_ms
+            or len(segment.offset_index) >= config.offset_index_entries_max
+            or len(segment.time_index) >= config.time_index_entries_max
+        )
+
+    def _roll(self, now_ms: int) -> Segment:
+        """Seal the active segment and go on in a new one at the log's end."""
+        try:
+            self._segments[-1].seal()
+            segment = self._new_segment(self.log_end, now_ms)
+            self._snapshots.take(self.log_end, self.producers)
+        except OSError as error:
+            raise self._append_failed(error) from error
+        self._add_segment(segment)
+        self._events.debug("log.rolled", base=segment.base)
+        return segment
+
+    def _new_segment(self, base: int, now_ms: int) -> Segment:
+        self._names_changed = True
+        interval = self.config.index_interval_bytes
+        return Segment(self._disk, self.directory, base, index_interval=interval, now_ms=now_ms)
+
+    def _add_segment(self, segment: Segment) -> None:
+        self._segments.append(segment)
+        self._bases.append(segment.base)
+        self._reader.tail.clear()
+
+    def maybe_roll(self, now_ms: int) -> bool:
+        """Roll a segment whose time is over though nobody appends; for upkeep."""
+        self._now_ms = max(now_ms, self._now_ms)
+        segment = self._segments[-1]
+        if segment.size == 0:
+            return False
+        began = segment.first_timestamp
+        if now_ms - (began if began >= 0 else segment.created_ms) <= self.config.segment_ms:
+            return False
+        self._roll(now_ms)
+        return True
+
+    # --- reading ---
+
+    def read(self, offset: int, max_bytes: int, *, end: int, at_least_one: bool) -> ReadInfo:
+        """Batches from the one that holds `offset` on, all below `end`, as a range of a file.
+
+        At most `max_bytes`, in whole batches where their ends are known cheaply; but the first
+        batch whole if `at_least_one` (KIP-74). Empty when `offset` is at or above `end`.
+        OffsetOutOfRange outside of [log_start, log_end]; KafkaStorageError when the file holds no
+        batches.
+        """
+        if offset < self.log_start or offset > self.log_end:
+            raise OffsetOutOfRange(
+                f"offset {offset} is outside of {self.log_start} to {self.log_end}"
+            )
+        end = min(end, self.log_end)
+        if offset >= end or (max_bytes <= 0 and not at_least_one):
+            return EMPTY_READ
+        try:
+            return self._reader.read(offset, max_bytes, end, self.log_end, at_least_one)
+        except OSError as error:
+            raise KafkaStorageError(f"read of {self.directory}: {error}") from error
+
+    def offset_for_timestamp(self, timestamp: int) -> tuple[int, int, int] | None:
+        """(timestamp, offset, leader epoch or -1) of the first record that is not older."""
+        return self._reader.offset_for_timestamp(timestamp, self.log_start)
+
+    def max_timestamp_offset(self) -> tuple[int, int, int] | None:
+        """(timestamp, offset, leader epoch or -1) of the youngest record (KIP-734)."""
+        return self._reader.max_timestamp_offset(self.log_start)
+
+    def aborted_transactions(self, start: int, end: int) -> list[AbortedTxn]:
+        """Aborted transactions that overlap [start, end), for read_committed readers (KIP-98)."""
+        first = max(bisect_right(self._bases, start) - 1, 0)
+        found: list[AbortedTxn] = []
+        for segment in self._segments[first:]:
+            for txn in segment.txn_index.entries():
+                if txn.last_offset >= start and txn.first_offset < end:
+                    found.append(txn)
+                if txn.last_stable_offset >= end:
+                    return found
+        return found
+
+    # --- leader epochs ---
+
+    def assign_epoch(self, epoch: int, start_offset: int) -> None:
+        """A leader of `epoch` writes from `start_offset` on, even if it has not written yet."""
+        self.epochs.assign(epoch, start_offset)
+
+    def end_offset_for_epoch(self, epoch: int) -> tuple[int, int]:
+        """(epoch, end offset) of the largest epoch here that is not above `epoch`; (-1, -1) when
+        unknown (KIP-320)."""
+        return self.epochs.end_offset_for(epoch, self.log_end)
+
+    # --- cutting ---
+
+    def truncate_to(self, offset: int) -> None:
+        """Drop all batches that reach `offset` or beyond, durably. No effect above the log's
+        end.
+        """
+        if offset >= self.log_end:
+            return
+        if offset < self._bases[0]:
+            self.truncate_fully_and_start_at(offset)
+            return
+        try:
+            keep = max(bisect_right(self._bases, offset), 1)
+            self._doom(keep, len(self._segments))
+            active = self._segments[-1]
+            log_end = active.truncate_to(offset)
+            self._events.info("log.truncated", log_end=log_end, was=self.log_end)
+            self._cut_to(log_end)
+            restore_producers(
+                self.producers,
+                self._snapshots,
+                self._segments,
+                log_start=self.log_start,
+                log_end=log_end,
+                events=self._events,
+            )
+        except OSError as error:
+            raise KafkaStorageError(f"truncation of {self.directory}: {error}") from error
+
+    def truncate_fully_and_start_at(self, offset: int) -> None:
+        """Drop everything; the next append gets `offset`, where the log starts too."""
+        try:
+            self._doom(0, len(self._segments))
+            self._add_segment(self._new_segment(offset, self._now_ms))
+            self._events.info("log.restarted", log_end=offset, was=self.log_end)
+            self.epochs.clear()
+            self.producers.clear()
+            self._snapshots.keep(())
+            self._cut_to(offset)
+            self.log_start = offset
+        except OSError as error:
+            raise KafkaStorageError(f"truncation of {self.directory}: {error}") from error
+
+    def _cut_to(self, log_end: int) -> None:
+        self._truncations += 1
+        self._reader.forget()
+        self.log_end = log_end
+        self.log_start = min(self.log_start, log_end)
+        self.epochs.truncate_from_end(log_end)
+        self._save_epochs()
+        if self.recovery_point > log_end:
+            self.recovery_point = log_end
+            if self._on_cut is not None:
+                self._on_cut()
+
+    def _doom(self, first: int, end: int) -> None:
+        """Take segments out; their files go after a while, as replies may still be sent from
+        them.
+        """
+        due_ms = self._now_ms + self.config.file_delete_delay_ms
+        for segment in self._segments[first:end]:
+            segment.mark_deleted()
+            self._doomed.append((due_ms, segment))
+        if first < end:
+            self._names_changed = True
+        del self._segments[first:end]
+        del self._bases[first:end]
+
+    def remove_doomed(self, now_ms: int) -> None:
+        """Remove the files of segments that were taken out long enough ago; for upkeep."""
+        kept: list[tuple[int, Segment]] = []
+        for due_ms, segment in self._doomed:
+            if due_ms <= now_ms:
+                segment.remove()
+            else:
+                kept.append((due_ms, segment))
+        self._doomed = kept
+
+    def advance_log_start(self, offset: int) -> bool:
+        """Hide the records below `offset` (DeleteRecords, or the leader's log start); segments go
+        at the next `delete_expired`. OffsetOutOfRange above the log's end.
+        """
+        if offset > self.log_end:
+            raise OffsetOutOfRange(f"log start {offset} is above the log's end {self.log_end}")
+        if offset <= self.log_start:
+            return False
+        self.log_start = offset
+        self.epochs.truncate_from_start(offset)
+        self.producers.forget_before(offset)
+        self._events.info("log.start_advanced", log_start=offset)
+        return True
+
+    def delete_expired(self, now_ms: int, high_watermark: int) -> int:
+        """Delete old segments by log start, size and time; how many. Nothing at or above
+        `high_watermark` goes."""
+        self._now_ms = max(now_ms, self._now_ms)
+        count = self._count_below_start()
+        if "delete" in self.config.cleanup_policy:
+            count = max(count, self._count_by_size(), self._count_by_time(now_ms))
+        count = min(count, self._count_replicated(high_watermark))
+        if count == 0:
+            return 0
+        if count == len(self._segments):
+            if self._segments[-1].size == 0:
+                count -= 1
+            else:
+                self._roll(now_ms)
+        if count == 0:
+            return 0
+        start = self._bases[count]
+        self._doom(0, count)
+        self._reader.forget()
+        self.advance_log_start(start)
+        self._snapshots.drop_below(start)
+        self._events.info("log.segments_deleted", count=count, log_start=self.log_start)
+        return count
+
+    def _count_replicated(self, high_watermark: int) -> int:
+        ends = [*self._bases[1:], self.log_end]
+        return sum(1 for end in ends if end <= high_watermark)
+
+    def _count_below_start(self) -> int:
+        return sum(1 for base in self._bases[1:] if base <= self.log_start)
+
+    def _count_by_size(self) -> int:
+        limit = self.config.retention_bytes
+        if limit < 0:
+            return 0
+        excess = self.size_bytes - limit
+        count = 0
+        for segment in self._segments:
+            if segment.size > excess:
+                break
+            excess -= segment.size
+            count += 1
+        return count
+
+    def _count_by_time(self, now_ms: int) -> int:
+        limit = self.config.retention_ms
+        if limit < 0:
+            return 0
+        count = 0
+        for segment in self._segments:
+            youngest = segment.max_timestamp
+            if now_ms - (youngest if youngest >= 0 else segment.created_ms) <= limit:
+                break
+            count += 1
+        return count
+
+    # --- upkeep ---
+
+    def forget_replicated(self, high_watermark: int) -> None:
+        """The high watermark moved: ended transactions below it hold the stable offset no
+        longer.
+        """
+        self.producers.forget_replicated(high_watermark)
+
+    def expire_producers(self, now_ms: int) -> None:
+        self.producers.expire(now_ms, self.config.producer_id_expiration_ms)
+
+    def unload_sealed_indexes(self) -> None:
+        """Give back the memory of indexes that readers of old segments had loaded."""
+        for segment in self._segments[:-1]:
+            segment.unload_indexes()
+
+    def needs_flush(self, now_ms: int) -> bool:
+        """Whether upkeep should flush: a sealed segment is not synced, or `flush.ms` is over."""
+        if self.recovery_point < self._bases[-1]:
+            return True
+        if self.config.flush_ms == FOREVER or self.recovery_point == self.log_end:
+            return False
+        return now_ms - self._flushed_ms >= self.config.flush_ms
+
+    def flush(self) -> None:
+        """Block until everything appended is on stable storage."""
+        try:
+            for segment in self._unflushed():
+                segment.flush_now()
+            self._finish_flush()
+        except OSError as error:
+            raise KafkaStorageError(f"flush of {self.directory}: {error}") from error
+        self.recovery_point = self.log_end
+
+    async def flush_async(self) -> None:
+        """As `flush`, off the loop, for what was appended before the call."""
+        end = self.log_end
+        truncations = self._truncations
+        try:
+            for segment in self._unflushed():
+                if segment in self._segments and not self.is_closed:
+                    await segment.flush()
+            if truncations != self._truncations or self.is_closed:
+                return
+            self._finish_flush()
+        except OSError as error:
+            raise KafkaStorageError(f"flush of {self.directory}: {error}") from error
+        self.recovery_point = max(self.recovery_point, end)
+
+    def _unflushed(self) -> list[Segment]:
+        first = max(bisect_right(self._bases, self.recovery_point) - 1, 0)
+        return self._segments[first:]
+
+    def _finish_flush(self) -> None:
+        self._save_epochs()
+        if self._names_changed:
+            self._disk.sync_dir(self.directory)
+            self._names_changed = False
+        self.unflushed_messages = 0
+        self._flushed_ms = self._now_ms
+
+    def _save_epochs(self) -> None:
+        if self.epochs.is_dirty:
+            path = f"{self.directory}/{files.LEADER_EPOCHS}"
+            self._disk.replace(path, self.epochs.encode())
+            self.epochs.is_dirty = False
+
+    def close(self, *, clean: bool) -> None:
+        """Let go of the files. `clean` makes everything durable first, so that the next open need
+        not scan."""
+        if self.is_closed:
+            return
+        if clean and not self._is_settled():
+            self._segments[-1].seal()
+            self._snapshots.take(self.log_end, self.producers)
+            self._names_changed = True
+            self.flush()
+        self.is_closed = True
+        for segment in self._segments:
+            segment.close()
+        for _, segment in self._doomed:
+            segment.close()
+
+    def _is_settled(self) -> bool:
+        """Whether a clean stop has nothing to write: the log was not touched since a clean
+        start.
+        """
+        return (
+            self.recovery_point == self.log_end
+            and not self.epochs.is_dirty
+            and not self._names_changed
+            and self.log_end in self._snapshots.offsets
+        )
+
+    def moved_to(self, directory: str) -> None:
+        """The directory was renamed, to be deleted; open files stay readable until `delete`."""
+        self.directory = directory
+        self.is_closed = True
+
+    def delete(self) -> None:
+        """Close the files and remove the directory with all that is in it."""
+        self.is_closed = True
+        for segment in self._segments:
+            segment.close()
+        for _, segment in self._doomed:
+            segment.close()
+        self._doomed.clear()
+        if self._disk.exists(self.directory):
+            self._disk.remove_tree(self.directory)
+
+    def check(self) -> None:
+        """Assert every invariant; reads all headers."""
+        assert 0 <= self.log_start <= self.log_end
+        assert self.recovery_point <= self.log_end
+        assert self._segments
+        assert self._bases == [segment.base for segment in self._segments]
+        assert self._bases == sorted(set(self._bases))
+        for segment, end in zip(self._segments, [*self._bases[1:], self.log_end], strict=True):
+            segment.check()
+            assert segment.next_offset() <= end
+        self.epochs.check()
+        assert all(start <= self.log_end for _, start in self.epochs.entries())
+        self.producers.check_invariants()
+
+
+__all__ = ["AppendInfo", "FileRange", "Log", "ReadInfo"]

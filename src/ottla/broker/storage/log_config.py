@@ -1,0 +1,84 @@
+"""What one partition log is told by its topic's configuration."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from ottla.broker.errors import InvalidConfig
+from ottla.protocol.kafka.compression import Codec
+
+FOREVER: Final = (1 << 63) - 1
+"""The configuration's way to say never, in ms or messages."""
+
+_HOUR_MS = 3_600_000
+_DAY_MS = 24 * _HOUR_MS
+
+_CODECS: Final = {
+    "producer": None,
+    "uncompressed": Codec.NONE,
+    "gzip": Codec.GZIP,
+    "snappy": Codec.SNAPPY,
+    "lz4": Codec.LZ4,
+    "zstd": Codec.ZSTD,
+}
+
+
+class TimestampType(Enum):
+    """`message.timestamp.type`: whose clock a record's timestamp comes from."""
+
+    CREATE_TIME = "CreateTime"
+    LOG_APPEND_TIME = "LogAppendTime"
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """The resolved topic configuration, by the names of its keys. InvalidConfig on bad values.
+
+    Times are in ms. -1 for the retentions and `FOREVER` for the rest mean no limit.
+    """
+
+    segment_bytes: int = 1 << 30
+    segment_ms: int = 7 * _DAY_MS
+    segment_index_bytes: int = 10 << 20
+    index_interval_bytes: int = 4096
+    retention_ms: int = 7 * _DAY_MS
+    retention_bytes: int = -1
+    max_message_bytes: int = (1 << 20) + 12
+    flush_messages: int = FOREVER
+    flush_ms: int = FOREVER
+    cleanup_policy: frozenset[str] = frozenset({"delete"})
+    timestamp_type: TimestampType = TimestampType.CREATE_TIME
+    timestamp_before_max_ms: int = FOREVER
+    timestamp_after_max_ms: int = _HOUR_MS
+    file_delete_delay_ms: int = 60_000
+    producer_id_expiration_ms: int = _DAY_MS
+    compression_type: str = "producer"
+
+    codec: Codec | None = field(init=False, default=None)
+    """The codec that batches are brought to; None leaves each as its producer made it."""
+    is_compacted: bool = field(init=False, default=False)
+    stamps: bool = field(init=False, default=False)
+    """Whether the broker's clock replaces the producers' timestamps."""
+    offset_index_entries_max: int = field(init=False, default=0)
+    time_index_entries_max: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        if self.compression_type not in _CODECS:
+            raise InvalidConfig(
+                f"compression.type is {self.compression_type!r}, not one of {', '.join(_CODECS)}"
+            )
+        if not self.cleanup_policy <= {"delete", "compact"}:
+            raise InvalidConfig("cleanup.policy takes delete and compact only")
+        for name, lowest in (("segment_bytes", 14), ("segment_ms", 1), ("segment_index_bytes", 4)):
+            if getattr(self, name) < lowest:
+                raise InvalidConfig(f"{name.replace('_', '.')} is below {lowest}")
+        derive = object.__setattr__  # the one time that a frozen object is not yet finished
+        derive(self, "codec", _CODECS[self.compression_type])
+        derive(self, "is_compacted", "compact" in self.cleanup_policy)
+        derive(self, "stamps", self.timestamp_type is TimestampType.LOG_APPEND_TIME)
+        derive(self, "offset_index_entries_max", self.segment_index_bytes // 8)
+        # One slot stays free for the entry that a roll adds.
+        derive(self, "time_index_entries_max", self.segment_index_bytes // 12 - 1)
+
+
+__all__ = ["FOREVER", "LogConfig", "TimestampType"]

@@ -1,0 +1,431 @@
+"""The log directories of a broker: who owns them, which logs are in them, what is remembered of
+each.
+
+A log directory holds `<topic>-<partition>` directories and these files, as Kafka has them:
+
+| file                  | what                                                                     |
+|-----------------------|--------------------------------------------------------------------------|
+| `meta.properties`     | `version=0`, `broker.id`, `cluster.id`: whose data this is               |
+| `.lock`               | held by the process that has the directory open                          |
+| `.kafka_cleanshutdown` | the last owner stopped cleanly; removed as soon as the next one is loaded |
+| `*-checkpoint`        | see `checkpoints`                                                        |
+
+`<topic>-<partition>.<32 hex digits>-delete` is a partition on its way out.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+import trio
+
+from ottla.broker.errors import InvalidConfig, KafkaStorageError, LogDirNotFound
+from ottla.broker.ids import TopicId, TopicPartition
+from ottla.broker.storage.checkpoints import (
+    HIGH_WATERMARKS,
+    LOG_STARTS,
+    RECOVERY_POINTS,
+    MalformedCheckpoint,
+    decode_offsets,
+    encode_offsets,
+)
+from ottla.broker.storage.log import Log
+from ottla.broker.storage.log_config import LogConfig
+from ottla.runtime.interfaces import DirectoryLock, Disk, Events
+
+META = "meta.properties"
+LOCK = ".lock"
+CLEAN_SHUTDOWN = ".kafka_cleanshutdown"
+
+_LOG_NAME = re.compile(r"(?P<topic>[a-zA-Z0-9._-]+)-(?P<partition>\d+)")
+_DELETED_NAME = re.compile(r".+\.[0-9a-f]{32}-delete")
+_NAME_BYTES_MAX = 255
+_CLEAN_MARK = b'{"version":0,"brokerEpoch":-1}'
+
+ConfigOf = Callable[[str], LogConfig]
+
+
+class LogDirInUse(InvalidConfig):
+    """Another process has the log directory open."""
+
+
+class ForeignLogDir(InvalidConfig):
+    """The log directory belongs to another broker or another cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """Whose data a log directory holds. None: not known yet."""
+
+    broker_id: int | None
+    cluster_id: str | None
+
+
+def encode_meta(meta: Meta) -> bytes:
+    lines = ["version=0"]
+    if meta.broker_id is not None:
+        lines.append(f"broker.id={meta.broker_id}")
+    if meta.cluster_id is not None:
+        lines.append(f"cluster.id={meta.cluster_id}")
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def decode_meta(data: bytes, path: str) -> Meta:
+    """ForeignLogDir when the file is of a version that is not ours, or makes no sense."""
+    fields: dict[str, str] = {}
+    for line in data.decode("utf-8", "replace").splitlines():
+        if line.strip() and not line.lstrip().startswith(("#", "!")):
+            key, _, value = line.partition("=")
+            fields[key.strip()] = value.strip()
+    if not fields:
+        return Meta(None, None)
+    if fields.get("version") != "0":
+        raise ForeignLogDir(
+            f"{path} is of version {fields.get('version')!r}; this broker keeps version 0, that of"
+            " clusters with a ZooKeeper ensemble"
+        )
+    broker_id = fields.get("broker.id")
+    if broker_id is not None and not broker_id.isdecimal():
+        raise ForeignLogDir(f"{path}: broker.id={broker_id!r} is no number")
+    return Meta(None if broker_id is None else int(broker_id), fields.get("cluster.id"))
+
+
+class LogDir:
+    """One directory of `log.dirs`; locked from `__init__` to `release`."""
+
+    __slots__ = (
+        "_disk",
+        "_events",
+        "_lock",
+        "_written",
+        "high_watermarks",
+        "log_starts",
+        "logs",
+        "meta",
+        "path",
+        "recovery_points",
+        "was_clean",
+    )
+
+    def __init__(self, disk: Disk, path: str, events: Events) -> None:
+        """OSError; LogDirInUse; ForeignLogDir."""
+        self._disk = disk
+        self._events = events
+        self.path = path.rstrip("/")
+        disk.make_dirs(self.path)
+        try:
+            self._lock: DirectoryLock = disk.lock(f"{self.path}/{LOCK}")
+        except BlockingIOError:
+            raise LogDirInUse(f"another process has {self.path} open") from None
+        try:
+            meta_path = f"{self.path}/{META}"
+            self.meta = (
+                decode_meta(disk.read(meta_path), meta_path)
+                if disk.exists(meta_path)
+                else Meta(None, None)
+            )
+        except ForeignLogDir:
+            self._lock.release()
+            raise
+        self.was_clean = disk.exists(f"{self.path}/{CLEAN_SHUTDOWN}")
+        self.logs: dict[TopicPartition, Log] = {}
+        self.recovery_points = self._read(RECOVERY_POINTS)
+        self.log_starts = self._read(LOG_STARTS)
+        self.high_watermarks = self._read(HIGH_WATERMARKS)
+        self._written: dict[str, bytes] = {}
+
+    def _read(self, name: str) -> dict[TopicPartition, int]:
+        """A checkpoint file; without it, or with a broken one, everything is taken for unknown."""
+        try:
+            return decode_offsets(self._disk.read(f"{self.path}/{name}"))
+        except FileNotFoundError:
+            return {}
+        except MalformedCheckpoint as error:
+            self._events.warning("checkpoint.ignored", dir=self.path, file=name, reason=str(error))
+            return {}
+
+    def _write(self, name: str, offsets: Mapping[TopicPartition, int]) -> None:
+        data = encode_offsets(offsets)
+        if self._written.get(name) != data:
+            self._disk.replace(f"{self.path}/{name}", data)
+            self._written[name] = data
+
+    def write_meta(self, meta: Meta) -> None:
+        if meta != self.meta:
+            self._disk.replace(f"{self.path}/{META}", encode_meta(meta))
+            self.meta = meta
+
+    def log_names(self) -> Iterable[tuple[str, TopicPartition | None]]:
+        """Directories in here and the partition of each; None for those on their way out."""
+        for name in self._disk.list_dir(self.path):
+            if not self._disk.is_dir(f"{self.path}/{name}"):
+                continue
+            if _DELETED_NAME.fullmatch(name):
+                yield name, None
+            elif match := _LOG_NAME.fullmatch(name):
+                yield name, TopicPartition(match["topic"], int(match["partition"]))
+            else:
+                self._events.warning("log_dir.stranger_found", dir=self.path, name=name)
+
+    def open_log(self, tp: TopicPartition, config: LogConfig, *, now_ms: int, clean: bool) -> Log:
+        log = Log.open(
+            self._disk,
+            f"{self.path}/{tp}",
+            tp,
+            config,
+            now_ms=now_ms,
+            clean=clean,
+            recovery_point=self.recovery_points.get(tp, 0),
+            log_start=self.log_starts.get(tp, 0),
+            events=self._events,
+            on_cut=self.write_recovery_points,
+        )
+        self.logs[tp] = log
+        return log
+
+    def begin(self) -> None:
+        """All logs are loaded: from now on only a clean stop is a clean stop."""
+        if self._disk.exists(f"{self.path}/{CLEAN_SHUTDOWN}"):
+            self._disk.remove(f"{self.path}/{CLEAN_SHUTDOWN}")
+            self._disk.sync_dir(self.path)
+
+    def write_recovery_points(self) -> None:
+        self.recovery_points = {tp: log.recovery_point for tp, log in self.logs.items()}
+        self._write(RECOVERY_POINTS, self.recovery_points)
+
+    def write_checkpoints(self) -> None:
+        """Recovery points, log starts and the high watermarks that were noted."""
+        self.write_recovery_points()
+        self.log_starts = {
+            tp: log.log_start for tp, log in self.logs.items() if log.log_start > log.first_base
+        }
+        self._write(LOG_STARTS, self.log_starts)
+        self._write(HIGH_WATERMARKS, self.high_watermarks)
+
+    def close(self, *, clean: bool) -> None:
+        """Close every log; after a clean stop the next start scans nothing."""
+        for log in self.logs.values():
+            log.close(clean=clean)
+        if clean:
+            self.write_checkpoints()
+            self._disk.replace(f"{self.path}/{CLEAN_SHUTDOWN}", _CLEAN_MARK)
+        self._lock.release()
+
+
+class LogManager:
+    """All logs of a broker over all its log directories.
+
+    Life: construct (locks, reads `meta`), `claim`, `await load`, serve, `close`. Owner: the
+    broker's main task; upkeep calls `upkeep` and `write_checkpoints` from time to time.
+    """
+
+    def __init__(self, disk: Disk, paths: Iterable[str], *, events: Events) -> None:
+        """OSError; LogDirInUse; ForeignLogDir when the directories contradict each other."""
+        self._disk = disk
+        self._events = events
+        self._doomed: list[tuple[int, Log]] = []  # (when to remove, log)
+        self._logs: dict[TopicPartition, Log] = {}
+        self._dirs: list[LogDir] = []
+        try:
+            for path in paths:
+                self._dirs.append(LogDir(disk, path, events))
+            self.meta = self._common_meta()
+        except BaseException:
+            for log_dir in self._dirs:
+                log_dir.close(clean=False)
+            raise
+        assert self._dirs, "a broker has a log directory"
+
+    def _common_meta(self) -> Meta:
+        known = {log_dir.meta for log_dir in self._dirs} - {Meta(None, None)}
+        if len(known) > 1:
+            said = "; ".join(f"{log_dir.path}: {log_dir.meta}" for log_dir in self._dirs)
+            raise ForeignLogDir(f"the log directories are not of one broker: {said}")
+        return known.pop() if known else Meta(None, None)
+
+    @property
+    def dirs(self) -> list[LogDir]:
+        return self._dirs
+
+    @property
+    def logs(self) -> Mapping[TopicPartition, Log]:
+        return self._logs
+
+    def claim(self, *, broker_id: int, cluster_id: str) -> None:
+        """Make the directories this broker's, or ForeignLogDir when they are another's."""
+        for log_dir in self._dirs:
+            have = log_dir.meta
+            if have.broker_id not in {None, broker_id}:
+                raise ForeignLogDir(
+                    f"{log_dir.path} is the data of broker {have.broker_id}, not of {broker_id};"
+                    f" see {META}"
+                )
+            if have.cluster_id not in {None, cluster_id}:
+                raise ForeignLogDir(
+                    f"{log_dir.path} is the data of cluster {have.cluster_id}, not of {cluster_id};"
+                    f" see {META}"
+                )
+        for log_dir in self._dirs:
+            log_dir.write_meta(Meta(broker_id, cluster_id))
+        self.meta = Meta(broker_id, cluster_id)
+
+    async def load(self, config_of: ConfigOf, *, now_ms: int) -> None:
+        """Open every log that is there; `config_of(topic)` is asked for each. OSError.
+
+        Lets other tasks run between two logs.
+        """
+        total = 0
+        for log_dir in self._dirs:
+            for name, tp in list(log_dir.log_names()):
+                await trio.lowlevel.checkpoint()
+                if tp is None:
+                    self._disk.remove_tree(f"{log_dir.path}/{name}")
+                    continue
+                if tp in self._logs:
+                    other = self._logs[tp].directory
+                    raise ForeignLogDir(f"{tp} is both in {other} and in {log_dir.path}")
+                config = config_of(tp.topic)
+                clean = log_dir.was_clean
+                log = log_dir.open_log(tp, config, now_ms=now_ms, clean=clean)
+                self._logs[tp] = log
+                total += 1
+                self._events.debug(
+                    "log.loaded", partition=str(tp), log_start=log.log_start, log_end=log.log_end
+                )
+            log_dir.begin()
+        self._events.info(
+            "logs.loaded", count=total, clean=all(log_dir.was_clean for log_dir in self._dirs)
+        )
+
+    def get(self, tp: TopicPartition) -> Log | None:
+        return self._logs.get(tp)
+
+    def dir_of(self, tp: TopicPartition) -> LogDir:
+        """LogDirNotFound when there is no log of `tp`."""
+        for log_dir in self._dirs:
+            if tp in log_dir.logs:
+                return log_dir
+        raise LogDirNotFound(f"no log of {tp}")
+
+    def create(
+        self,
+        tp: TopicPartition,
+        config: LogConfig,
+        *,
+        now_ms: int,
+        topic_id: TopicId | None = None,
+    ) -> Log:
+        """The log of `tp`; a new one goes to the directory with the fewest. KafkaStorageError."""
+        log = self._logs.get(tp)
+        try:
+            if log is None:
+                log_dir = min(self._dirs, key=lambda candidate: len(candidate.logs))
+                log = log_dir.open_log(tp, config, now_ms=now_ms, clean=True)
+                self._logs[tp] = log
+            if topic_id is not None and log.topic_id is None:
+                log.set_topic_id(topic_id)
+        except OSError as error:
+            raise KafkaStorageError(f"no log for {tp}: {error}") from error
+        return log
+
+    def delete(self, tp: TopicPartition, *, now_ms: int, unique: UUID) -> None:
+        """Take the log of `tp` out; its files go in `file.delete.delay.ms`. No effect without one.
+
+        `unique` keeps directories of the same name apart: a topic may be made and deleted again.
+        """
+        log = self._logs.pop(tp, None)
+        if log is None:
+            return
+        log_dir = self.dir_of(tp)
+        del log_dir.logs[tp]
+        log_dir.high_watermarks.pop(tp, None)
+        suffix = f"-{tp.partition}.{unique.hex}-delete"
+        name = tp.topic[: _NAME_BYTES_MAX - len(suffix)] + suffix
+        self._disk.rename(log.directory, f"{log_dir.path}/{name}")
+        log.moved_to(f"{log_dir.path}/{name}")
+        self._doomed.append((now_ms + log.config.file_delete_delay_ms, log))
+        self._events.info("log.deleted", partition=str(tp))
+
+    # --- checkpoints ---
+
+    def high_watermark(self, tp: TopicPartition) -> int:
+        """The checkpointed high watermark; 0 when there is none."""
+        for log_dir in self._dirs:
+            if tp in log_dir.high_watermarks:
+                return log_dir.high_watermarks[tp]
+        return 0
+
+    def note_high_watermark(self, tp: TopicPartition, offset: int) -> None:
+        """For the next checkpoint. No effect for a log that is gone."""
+        for log_dir in self._dirs:
+            if tp in log_dir.logs:
+                log_dir.high_watermarks[tp] = offset
+
+    def write_checkpoints(self) -> None:
+        """Blocks for a few syncs per directory where something changed."""
+        for log_dir in self._dirs:
+            log_dir.write_checkpoints()
+
+    # --- upkeep ---
+
+    async def upkeep(self, high_watermark_of: Callable[[TopicPartition], int], now_ms: int) -> None:
+        """One round: roll, delete what is over, flush sealed segments, expire producers.
+
+        An error of the disk in one log is an event, and the others go on.
+        """
+        for tp, log in list(self._logs.items()):
+            await trio.lowlevel.checkpoint()
+            if log.is_closed:
+                continue
+            try:
+                log.maybe_roll(now_ms)
+                log.delete_expired(now_ms, high_watermark_of(tp))
+                log.remove_doomed(now_ms)
+                log.expire_producers(now_ms)
+                log.unload_sealed_indexes()
+            except (OSError, KafkaStorageError) as error:
+                self._events.error("log.upkeep_failed", partition=str(tp), reason=str(error))
+        await self.flush_due(now_ms)
+        self.remove_doomed(now_ms)
+
+    async def flush_due(self, now_ms: int) -> None:
+        """Flush the logs that ask for it, off the loop, one after the other."""
+        for tp, log in list(self._logs.items()):
+            if log.is_closed or not log.needs_flush(now_ms):
+                continue
+            try:
+                await log.flush_async()
+            except KafkaStorageError as error:
+                self._events.error("log.flush_failed", partition=str(tp), reason=str(error))
+
+    def remove_doomed(self, now_ms: int) -> None:
+        kept: list[tuple[int, Log]] = []
+        for due_ms, log in self._doomed:
+            if due_ms > now_ms:
+                kept.append((due_ms, log))
+                continue
+            try:
+                log.delete()
+            except OSError as error:
+                self._events.error("log.delete_failed", dir=log.directory, reason=str(error))
+        self._doomed = kept
+
+    def close(self, *, clean: bool) -> None:
+        """Close all logs and give the directories free. Blocks; OSError."""
+        for _, log in self._doomed:
+            log.delete()
+        self._doomed.clear()
+        for log_dir in self._dirs:
+            log_dir.close(clean=clean)
+        self._logs.clear()
+
+
+__all__ = [
+    "ConfigOf",
+    "ForeignLogDir",
+    "LogDir",
+    "LogDirInUse",
+    "LogManager",
+    "Meta",
+]
