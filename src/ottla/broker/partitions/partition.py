@@ -39,8 +39,9 @@ from ottla.broker.replication.follower import (
 )
 from ottla.broker.replication.isr_changes import IsrChanges
 from ottla.broker.replication.leader import IsrChange, LeaderReplica
-from ottla.broker.storage.log import AppendInfo, FileRange, Log
-from ottla.broker.storage.producer_state import Origin
+from ottla.broker.storage.log import AppendInfo, Log
+from ottla.broker.storage.producers import Origin
+from ottla.broker.storage.reading import FileRange
 from ottla.runtime.interfaces import BytesLike, Events, WallClock
 
 
@@ -395,6 +396,8 @@ class Partition:
     def _committed_moved(self, leader: LeaderReplica) -> None:
         assert leader.high_watermark >= self.high_watermark
         self.high_watermark = leader.high_watermark
+        if self.log.first_unstable_offset is not None:
+            self.log.forget_replicated(self.high_watermark)
         self._commit_waiters.wake_up_to(self.high_watermark)
         self._committed_subscribers.wake()
 

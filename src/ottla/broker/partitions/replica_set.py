@@ -11,7 +11,7 @@ from typing import Protocol
 
 import trio
 
-from ottla.broker.errors import BrokerError, InconsistentTopicId, KafkaStorageError
+from ottla.broker.errors import BrokerError, InconsistentTopicId
 from ottla.broker.ids import (
     NO_BROKER,
     NO_EPOCH,
@@ -28,7 +28,7 @@ from ottla.broker.ids import (
 from ottla.broker.partitions.partition import Partition, PartitionServices, PartitionState
 from ottla.broker.partitions.registry import PartitionRegistry
 from ottla.broker.replication.fetcher import Fetchers
-from ottla.broker.storage.log import LogConfig
+from ottla.broker.storage.log_config import LogConfig
 from ottla.broker.storage.log_dir import LogManager
 from ottla.protocol.kafka.errors import ErrorCode
 from ottla.protocol.kafka.messages.leader_and_isr import (
@@ -174,12 +174,9 @@ class ReplicaSet:
         log = self._log_manager.get(tp)
         if log is not None and log.topic_id not in (None, ZERO_TOPIC_ID, topic_id):
             raise InconsistentTopicId(f"{tp}: the log on disk belongs to topic id {log.topic_id}")
-        if log is None:
-            log = self._log_manager.create(tp, settings.log, topic_id=topic_id)
-        else:
-            log.config = settings.log
-            if log.topic_id in (None, ZERO_TOPIC_ID):
-                log.assign_topic_id(topic_id)
+        now_ms = self._services.wall_clock.now_ms()
+        log = self._log_manager.create(tp, settings.log, now_ms=now_ms, topic_id=topic_id)
+        log.config = settings.log
         partition = Partition(
             tp,
             topic_id,
@@ -260,14 +257,24 @@ class ReplicaSet:
                 for listener in self._role_listeners:
                     listener.on_not_leader(tp)
         if delete:
-            if partition is not None:
-                self._registry.remove(tp)
-            try:
-                if self._log_manager.get(tp) is not None:
-                    self._log_manager.delete(tp)
-            except KafkaStorageError as error:
-                return error.code
-            self._services.events.info("partition.deleted", partition=str(tp))
+            return self._delete(tp, partition)
+        return ErrorCode.NONE
+
+    def _delete(self, tp: TopicPartition, partition: Partition | None) -> ErrorCode:
+        if partition is not None:
+            self._registry.remove(tp)
+        log = self._log_manager.get(tp)
+        if log is None:
+            return ErrorCode.NONE
+        now_ms = self._services.wall_clock.now_ms()
+        try:
+            self._log_manager.delete(tp, now_ms=now_ms, unique=log.topic_id or ZERO_TOPIC_ID)
+        except OSError as error:
+            self._services.events.error(
+                "partition.delete_failed", partition=str(tp), reason=str(error)
+            )
+            return ErrorCode.KAFKA_STORAGE_ERROR
+        self._services.events.info("partition.deleted", partition=str(tp))
         return ErrorCode.NONE
 
     def shrink_isrs(self) -> None:
