@@ -1,7 +1,7 @@
 """The offsets of one group: what is committed, what is on its way, what transactions hold back."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from ottla.broker.groups.values import OffsetEntry
 from ottla.broker.ids import TopicPartition
@@ -33,16 +33,21 @@ class OffsetTable:
         partitions = self._by_topic.get(tp.topic)
         return None if partitions is None else partitions.get(tp.partition)
 
-    def by_topic(self) -> Iterator[tuple[str, Iterator[tuple[int, OffsetEntry]]]]:
-        for topic, partitions in self._by_topic.items():
-            yield topic, iter(partitions.items())
+    def committed_keys(self) -> list[TopicPartition]:
+        return [TopicPartition(t, p) for t, ps in self._by_topic.items() for p in ps]
 
-    def keys(self) -> list[TopicPartition]:
-        return list(self._log_offsets)
+    def all_keys(self) -> list[TopicPartition]:
+        """Everything that is committed or about to be."""
+        return list({**self._log_offsets, **self._in_flight})
 
     def is_unstable(self, tp: TopicPartition) -> bool:
         """Whether a commit of this partition is not decided yet (KIP-447)."""
         return tp in self._in_flight or any(tp in held for held in self._transactional.values())
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is undecided."""
+        return not self._in_flight and not self._transactional
 
     # --- Writes on their way ---
 
