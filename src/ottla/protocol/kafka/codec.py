@@ -86,21 +86,22 @@ def join_neighbours(parts: Sequence[bytes | object]) -> list[bytes | object]:
     return joined
 
 
-def decode_versioned(cls: type[T], data: BytesLike) -> tuple[int, T]:
+def decode_versioned(cls: type[T], data: BytesLike, *, allow_newer: bool = False) -> tuple[int, T]:
     """A message behind its version as int16, as in the offsets topic and the consumer protocol.
 
-    A version above the newest we know is read as the newest, and what follows it is ignored, which
-    is how these formats grow. Returns the version that was written, and the message.
+    With `allow_newer`, a version above the newest known is read as the newest and what follows it
+    is ignored: so the consumer protocol grows. Keys of records must not be read that way, since
+    there another version means another kind of record. Returns the version that was written, and
+    the message. Raises DecodeError, UnsupportedVersion.
     """
     schema = schema_of(cls)
-    assert schema.versions is not None
     if len(data) < 2:
         raise DecodeError(f"{schema.name}: {len(data)} bytes cannot hold a version")
     version = int.from_bytes(data[:2], "big", signed=True)
-    message, end = decode_prefix(cls, min(version, schema.versions[1]), data, 2)
-    if version <= schema.versions[1] and end != len(data):
-        raise DecodeError(f"{schema.name} v{version}: {len(data) - end} bytes are left over")
-    return version, message
+    if allow_newer and schema.versions is not None and version > schema.versions[1]:
+        message, _ = decode_prefix(cls, schema.versions[1], data, 2)
+        return version, message
+    return version, decode(cls, version, data, 2)
 
 
 def encode_versioned(message: object, version: int) -> bytes:

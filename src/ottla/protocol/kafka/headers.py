@@ -66,8 +66,9 @@ def decode_request_header(frame: BytesLike) -> RequestHeader:
     try:
         if version >= _FLEXIBLE_FROM.get(api_key, 1 << 16):
             position = 10 + size if size > 0 else 10
-            count, end = read_uvarint(frame, position)
-            if count:
+            end = position + 1
+            if frame[position]:
+                count, end = read_uvarint(frame, position)
                 end = skip_tags(frame, end, count, len(frame))
         elif version == 0 and api_key == ApiKey.CONTROLLED_SHUTDOWN:
             return RequestHeader(api_key, version, correlation_id, None, 8)
