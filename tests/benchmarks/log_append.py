@@ -1,7 +1,8 @@
-"""What a log's append costs beside a bare write of the same bytes: `python tests/benchmarks/log_append.py`.
+"""What a log's append costs beside a bare write of the same bytes.
 
-Prints microseconds per append of one small batch and MB/s of large batches, each with its ratio to
-`os.pwrite` of the same bytes on the same file system in the same run.
+Run `python tests/benchmarks/log_append.py`. Prints microseconds per append of one small batch and
+MB/s of large batches, each with its ratio to `os.pwrite` of the same bytes on the same file system
+in the same run.
 """
 
 import os
@@ -83,7 +84,7 @@ def main() -> None:
             took = best_of(appends(directory, data), 50_000_000 // size)
             floor = best_of(bare(directory, data), 50_000_000 // size)
             rate = len(data) / took / 1e6
-            print(f"append of {size:8d} bytes: {rate:7.0f} MB/s, {took / floor:5.2f} x a bare write")
+            print(f"append of {size:8d} bytes: {rate:7.0f} MB/s, {took / floor:5.2f} x a write")
     finally:
         shutil.rmtree(directory)
 

@@ -137,7 +137,7 @@ def assign(
             _stamp(buffer, position, end, attributes, now_ms)
         elif timestamp - now_ms > config.timestamp_after_max_ms and from_client:
             raise InvalidTimestamp(
-                f"a record of {timestamp} is over {config.timestamp_after_max_ms} ms ahead of {now_ms}"
+                f"a record of {timestamp}, over {config.timestamp_after_max_ms} ms past {now_ms}"
             )
         _PREFIX.pack_into(buffer, position, next_offset, length, leader_epoch)
         batches.append(

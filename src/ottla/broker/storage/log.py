@@ -4,8 +4,8 @@ Owner: the partition, on the loop; every call is synchronous but `flush_async`. 
 nothing of roles or of the high watermark: who appends and how far one may read is told by the
 caller.
 
-Invariants: log_start <= log_end; recovery_point <= log_end; segments are sorted by base, the last one is
-active; no offset is in two segments; everything below `recovery_point` is on stable storage.
+Invariants: log_start <= log_end; recovery_point <= log_end; segments are sorted by base, the last
+one is active; no offset is in two segments; everything below `recovery_point` is on stable storage.
 """
 
 from bisect import bisect_right
@@ -301,7 +301,7 @@ class Log:
         """A fetch at a log start inside of a batch brought all of it: begin there (KIP-107)."""
         if self.size_bytes or self.log_start != self.log_end:
             raise KafkaStorageError(
-                f"batch {batch.first_offset}-{batch.last_offset} overlaps the log's end {self.log_end}"
+                f"batch {batch.first_offset}-{batch.last_offset} overlaps the end {self.log_end}"
             )
         log_start = self.log_start
         self.truncate_fully_and_start_at(batch.first_offset)

@@ -7,7 +7,7 @@ A log directory holds `<topic>-<partition>` directories and these files, as Kafk
 |-----------------------|--------------------------------------------------------------------------|
 | `meta.properties`     | `version=0`, `broker.id`, `cluster.id`: whose data this is               |
 | `.lock`               | held by the process that has the directory open                          |
-| `.kafka_cleanshutdown` | the last owner stopped cleanly; removed as soon as the next one is loaded |
+| `.kafka_cleanshutdown` | the last owner stopped cleanly; removed once the next one is loaded     |
 | `*-checkpoint`        | see `checkpoints`                                                        |
 
 `<topic>-<partition>.<32 hex digits>-delete` is a partition on its way out.

@@ -189,7 +189,7 @@ class Producers:
             )
         if marker.home_epoch < producer.home_epoch:
             raise TransactionHomeFenced(
-                f"marker from a home of epoch {marker.home_epoch}, but {producer.home_epoch} was seen"
+                f"marker of home epoch {marker.home_epoch}, but {producer.home_epoch} was seen"
             )
 
     # transactions
@@ -267,7 +267,8 @@ def check_batch(producer: Producer, batch: DataBatch, origin: Origin) -> None:
     """The rules of `Producers.check` for one known producer."""
     if batch.producer_epoch < producer.epoch:
         raise InvalidProducerEpoch(
-            f"batch of epoch {batch.producer_epoch}, but producer {batch.producer_id} is at {producer.epoch}"
+            f"batch of epoch {batch.producer_epoch},"
+            f" but producer {batch.producer_id} is at {producer.epoch}"
         )
     if producer.txn_first_offset >= 0 and not batch.transactional:
         raise InvalidTxnState(f"producer {batch.producer_id} has a transaction open")
@@ -279,7 +280,8 @@ def check_batch(producer: Producer, batch: DataBatch, origin: Origin) -> None:
         # what was before it has left the log (KIP-360).
         if first != 0 and producer.epoch != -1:
             raise OutOfOrderSequence(
-                f"producer {batch.producer_id} begins epoch {batch.producer_epoch} at sequence {first}, not 0"
+                f"producer {batch.producer_id} begins epoch {batch.producer_epoch}"
+                f" at sequence {first}, not 0"
             )
         return
     last = producer.last_sequence
