@@ -21,6 +21,7 @@ from ottla.broker.errors import (
     UnknownTopicOrPartition,
 )
 from ottla.broker.ids import TopicPartition
+from ottla.broker.storage.txn_index import AbortedTxn
 
 TOPIC_ID = UUID(int=7)
 
@@ -57,12 +58,26 @@ class MemoryPartition:
     log_end: int = 0
     batches: list[tuple[int, int, bytes]] = field(default_factory=list)  # first, end, bytes
     refuse: BrokerError | None = None
+    aborted: list[AbortedTxn] = field(default_factory=list)
     follower_fetches: list[tuple[int, int]] = field(default_factory=list)
     _waiters: dict[trio.Event, None] = field(default_factory=dict)
 
     @property
     def log(self) -> "MemoryPartition":
         return self
+
+    @property
+    def epochs(self) -> "MemoryPartition":
+        return self
+
+    def epoch_of(self, offset: int) -> int:
+        return self.leader_epoch if offset < self.log_end else -1
+
+    def end_offset_for_epoch(self, epoch: int) -> tuple[int, int]:
+        return (self.leader_epoch, self.log_end) if epoch >= self.leader_epoch else (-1, -1)
+
+    def aborted_transactions(self, start: int, end: int) -> list[AbortedTxn]:
+        return [each for each in self.aborted if each.last_offset >= start < end]
 
     @property
     def last_stable_offset(self) -> int:

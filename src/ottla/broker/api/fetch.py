@@ -31,6 +31,7 @@ from ottla.broker.ids import ZERO_TOPIC_ID, BrokerId, TopicPartition
 from ottla.protocol.kafka.api_keys import ApiKey
 from ottla.protocol.kafka.errors import ErrorCode
 from ottla.protocol.kafka.messages.fetch import (
+    AbortedTransaction,
     EpochEndOffset,
     FetchableTopicResponse,
     FetchRequest,
@@ -160,10 +161,17 @@ class _Fetch:
             high_watermark=info.high_watermark,
             last_stable_offset=info.last_stable_offset,
             log_start_offset=info.log_start,
+            aborted_transactions=None,
             records=info.records,
         )
         if self._is_committed:
-            data.aborted_transactions = []
+            # Those beyond what is sent are ignored by the client until it gets there.
+            data.aborted_transactions = [
+                AbortedTransaction(producer_id=txn.producer_id, first_offset=txn.first_offset)
+                for txn in partition.log.aborted_transactions(
+                    asked.fetch_offset, info.last_stable_offset
+                )
+            ]
         if info.diverging is not None:
             data.diverging_epoch = EpochEndOffset(
                 epoch=info.diverging[0], end_offset=info.diverging[1]

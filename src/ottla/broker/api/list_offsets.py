@@ -90,7 +90,7 @@ def _find(partition: "Partition", timestamp: int, end: int) -> Found:
     if timestamp == LATEST:
         return -1, end, partition.leader_epoch
     if timestamp in {EARLIEST, EARLIEST_LOCAL}:
-        return -1, log.log_start, log.epoch_at(log.log_start)
+        return -1, log.log_start, log.epochs.epoch_of(log.log_start)
     if timestamp == LATEST_TIERED:
         return NOTHING
     if timestamp == MAX_TIMESTAMP:
