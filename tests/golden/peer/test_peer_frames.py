@@ -36,11 +36,8 @@ GOLDEN = [
     ),
     (m.ForwardRefused(7, "not_leader"), "0000000e 93 0b 07 aa 6e6f745f6c6561646572"),
     (m.SessionTouches((1, -1)), "00000005 92 0c 92 01 ff"),
-    (m.SessionCheck(7, 1, b"p"), "00000007 94 0d 07 01 c40170"),
-    (m.SessionCheckReply(7, 100), "00000004 93 0e 07 64"),
-    (m.SessionMoved(1), "00000003 92 0f 01"),
-    (m.ReadIndexRequest(7), "00000003 92 10 07"),
-    (m.ReadIndexReply(7, -1), "00000004 93 11 07 ff"),
+    (m.ReadIndexRequest(7), "00000003 92 0d 07"),
+    (m.ReadIndexReply(7, -1), "00000004 93 0e 07 ff"),
 ]
 IDS = [type(message).__name__ for message, _ in GOLDEN]
 

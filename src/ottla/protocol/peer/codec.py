@@ -5,16 +5,14 @@
 
 | kind | message | | kind | message |
 |---|---|---|---|---|
-| 0 | Hello | | 10 | Forward |
-| 1 | PreVoteRequest | | 11 | ForwardRefused |
-| 2 | PreVoteReply | | 12 | SessionTouches |
-| 3 | VoteRequest | | 13 | SessionCheck |
-| 4 | VoteReply | | 14 | SessionCheckReply |
-| 5 | AppendRequest (block: bin, empty when None) | | 15 | SessionMoved |
-| 6 | AppendReply | | 16 | ReadIndexRequest |
-| 7 | SnapshotChunk | | 17 | ReadIndexReply |
-| 8 | SnapshotReply | | | |
-| 9 | TimeoutNow | | | |
+| 0 | Hello | | 8 | SnapshotReply |
+| 1 | PreVoteRequest | | 9 | TimeoutNow |
+| 2 | PreVoteReply | | 10 | Forward |
+| 3 | VoteRequest | | 11 | ForwardRefused |
+| 4 | VoteReply | | 12 | SessionTouches |
+| 5 | AppendRequest (block: bin, empty when None) | | 13 | ReadIndexRequest |
+| 6 | AppendReply | | 14 | ReadIndexReply |
+| 7 | SnapshotChunk | | | |
 
 Format version 1, which travels in Hello; kinds and fields of a version never change meaning.
 """
@@ -47,11 +45,8 @@ _KINDS: tuple[tuple[int, type[Any], tuple[type, ...]], ...] = (
     (10, m.Forward, (int, tuple)),
     (11, m.ForwardRefused, (int, str)),
     (12, m.SessionTouches, (tuple,)),
-    (13, m.SessionCheck, (int, int, bytes)),
-    (14, m.SessionCheckReply, (int, int)),
-    (15, m.SessionMoved, (int,)),
-    (16, m.ReadIndexRequest, (int,)),
-    (17, m.ReadIndexReply, (int, int)),
+    (13, m.ReadIndexRequest, (int,)),
+    (14, m.ReadIndexReply, (int, int)),
 )
 _KIND_OF: dict[type[Any], int] = {cls: kind for kind, cls, _ in _KINDS}
 _CLASS_OF: dict[int, tuple[type[Any], tuple[type, ...]]] = {

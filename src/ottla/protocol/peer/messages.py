@@ -133,27 +133,6 @@ class SessionTouches(NamedTuple):
     session_ids: tuple[int, ...]
 
 
-class SessionCheck(NamedTuple):
-    """A client wants to continue this session at the sender: is it alive, and is it the owner?"""
-
-    tag: int
-    session_id: int
-    password: bytes
-
-
-class SessionCheckReply(NamedTuple):
-    """`timeout_ms` 0: unknown or expired session, or a wrong password."""
-
-    tag: int
-    timeout_ms: int
-
-
-class SessionMoved(NamedTuple):
-    """The receiver no longer owns this session: a client continued it at another member."""
-
-    session_id: int
-
-
 class ReadIndexRequest(NamedTuple):
     """Up to which index must I have applied to have seen everything committed by now?"""
 
@@ -167,7 +146,7 @@ class ReadIndexReply(NamedTuple):
     commit: int
 
 
-REFUSALS = ("not_leader", "session_moved", "session_expired", "overloaded")
+REFUSALS = ("not_leader",)
 
 ConsensusMessage = (
     PreVoteRequest
@@ -180,16 +159,7 @@ ConsensusMessage = (
     | SnapshotReply
     | TimeoutNow
 )
-SessionMessage = (
-    Forward
-    | ForwardRefused
-    | SessionTouches
-    | SessionCheck
-    | SessionCheckReply
-    | SessionMoved
-    | ReadIndexRequest
-    | ReadIndexReply
-)
+SessionMessage = Forward | ForwardRefused | SessionTouches | ReadIndexRequest | ReadIndexReply
 PeerMessage = Hello | ConsensusMessage | SessionMessage
 CONSENSUS_MESSAGES = (
     PreVoteRequest,
@@ -218,10 +188,7 @@ __all__ = [
     "PreVoteRequest",
     "ReadIndexReply",
     "ReadIndexRequest",
-    "SessionCheck",
-    "SessionCheckReply",
     "SessionMessage",
-    "SessionMoved",
     "SessionTouches",
     "SnapshotChunk",
     "SnapshotReply",

@@ -1,0 +1,302 @@
+"""The leader's side of the consensus core: replication, commitment, lease, handing over.
+
+A `Leadership` lives from the moment a member wins an election until it learns of a higher epoch or
+loses its majority. It shares the core's log and outbox and never writes anything itself. Sections
+are those of Ongaro's dissertation.
+"""
+
+from collections.abc import Callable, Sequence
+
+from ottla.coordinator.consensus.log import Log
+from ottla.coordinator.consensus.progress import Mode, Progress
+from ottla.coordinator.consensus.quorum import reached_by_majority
+from ottla.coordinator.consensus.values import Limits, Snapshot, Timing
+from ottla.protocol.peer.entries import COUNTER_MAX, Entry
+from ottla.protocol.peer.messages import (
+    AppendReply,
+    AppendRequest,
+    ConsensusMessage,
+    SnapshotChunk,
+    SnapshotReply,
+    TimeoutNow,
+)
+
+Send = Callable[[int, ConsensusMessage], None]
+
+
+class Leadership:
+    """Volatile state of a leader (figure 3.1). Invariant: `log` is only ever appended to (3.3)."""
+
+    __slots__ = (
+        "_counter",
+        "_limits",
+        "_log",
+        "_send",
+        "_started",
+        "_timing",
+        "epoch",
+        "first_index",
+        "followers",
+        "next_heartbeat",
+        "snapshots_wanted",
+        "transfer_deadline",
+        "transfer_to",
+    )
+
+    def __init__(
+        self,
+        epoch: int,
+        log: Log,
+        followers: Sequence[int],
+        send: Send,
+        *,
+        timing: Timing,
+        limits: Limits,
+        now: float,
+    ) -> None:
+        self.epoch = epoch
+        self._log = log
+        self._send = send
+        self._timing = timing
+        self._limits = limits
+        self._started = now
+        self._counter = 0  # of the last entry made; the no-op has 0 (section 3.6.2, 6.4)
+        self.first_index = log.last_index + 1  # the no-op's; nothing before it commits by count
+        self.followers = {member: Progress(log.last_index + 1) for member in followers}
+        self.next_heartbeat = now
+        self.snapshots_wanted: list[int] = []
+        self.transfer_to: int | None = None
+        self.transfer_deadline = float("inf")
+        log.append([Entry(self.first_index, epoch, epoch << 32, b"")])
+
+    # --- the log
+
+    @property
+    def has_room_for(self) -> int:
+        """How many more entries this epoch's counter can number."""
+        return COUNTER_MAX - self._counter
+
+    def propose(self, payloads: Sequence[bytes]) -> Entry:
+        """Append entries, and return the first; they travel at the next `replicate`."""
+        assert payloads
+        assert self.has_room_for >= len(payloads)
+        index = self._log.last_index
+        zxid = (self.epoch << 32) + self._counter
+        self._counter += len(payloads)
+        epoch = self.epoch
+        entries = [
+            Entry(index + i, epoch, zxid + i, data) for i, data in enumerate(payloads, start=1)
+        ]
+        self._log.append(entries)
+        return entries[0]
+
+    def commit_index(self, synced: int, commit: int) -> int:
+        """The greatest index that a majority holds on disk, counting this member's `synced`.
+
+        Only entries of this epoch commit by counting; earlier ones commit with them (3.6.2).
+        """
+        reached = reached_by_majority([synced, *(p.matched for p in self.followers.values())])
+        return reached if reached >= self.first_index and reached > commit else commit
+
+    # --- sending
+
+    def replicate(self, commit: int, now: float, *, heartbeat: bool = False) -> None:
+        """Send every follower what it lacks, as far as its mode and the limits allow."""
+        if heartbeat:
+            self.next_heartbeat = now + self._timing.heartbeat_s
+        last = self._log.last_index
+        for member, progress in self.followers.items():
+            if heartbeat and progress.mode is not Mode.REPLICATE:
+                progress.probe_sent = False  # a lost probe is repeated by the heartbeat
+            sent = False
+            while (
+                progress.next <= last
+                and progress.mode is not Mode.SNAPSHOT
+                and not progress.probe_sent
+                and progress.has_room(self._limits)
+            ):
+                if progress.next <= self._log.base.index:
+                    self._want_snapshot(member, progress, now)
+                    break
+                self._send_block(member, progress, commit, now)
+                sent = True
+            if not sent and (heartbeat or self._owes_commit(progress, commit)):
+                self._send_heartbeat(member, progress, commit, now)
+
+    def _owes_commit(self, progress: Progress, commit: int) -> bool:
+        return progress.mode is Mode.REPLICATE and progress.sent_commit < commit
+
+    def _send_block(self, member: int, progress: Progress, commit: int, now: float) -> None:
+        first = progress.next
+        block = self._log.block_from(
+            first, max_entries=self._limits.block_entries, max_bytes=self._limits.block_bytes
+        )
+        prev_epoch = self._log.epoch_at(first - 1)
+        assert prev_epoch is not None
+        self._send(member, AppendRequest(self.epoch, first - 1, prev_epoch, commit, now, block))
+        progress.sent_block(block.last_index, len(block.encode()))
+        progress.sent_commit = commit
+
+    def _send_heartbeat(self, member: int, progress: Progress, commit: int, now: float) -> None:
+        if progress.mode is Mode.SNAPSHOT and now - progress.contact > self._patience:
+            progress.become_probe(progress.matched + 1)  # gone: keep no snapshot for it
+        if progress.mode is not Mode.SNAPSHOT:
+            prev = progress.next - 1
+            prev_epoch = self._log.epoch_at(prev)
+            if prev_epoch is not None:
+                self._send(member, AppendRequest(self.epoch, prev, prev_epoch, commit, now, None))
+                progress.sent_commit = commit
+                return
+            self._want_snapshot(member, progress, now)
+        # Nothing is known of where the logs meet, and an empty prefix meets everywhere.
+        self._send(member, AppendRequest(self.epoch, 0, 0, 0, now, None))
+        if progress.snapshot is not None and (
+            now - progress.chunk_sent_at > self._timing.election_min_s
+        ):
+            self._send_chunk(member, progress, now)
+
+    def _want_snapshot(self, member: int, progress: Progress, now: float) -> None:
+        """Ask for a snapshot, unless the member is silent and could not take it anyway."""
+        if now - progress.contact <= self._patience:
+            progress.become_snapshot()
+            self.snapshots_wanted.append(member)
+
+    @property
+    def _patience(self) -> float:
+        return 2 * self._timing.election_max_s
+
+    # --- answers
+
+    def on_append_reply(self, member: int, reply: AppendReply) -> bool:
+        """Learn from an answer (section 3.5); whether the member holds more than we knew."""
+        progress = self.followers[member]
+        progress.contact = max(progress.contact, reply.sent)
+        if reply.accepted:
+            if reply.matched > self._log.last_index:
+                return False  # no follower of this epoch can hold more than its leader
+            news = progress.accepted(reply.matched)
+            if self._logs_meet(progress):
+                progress.become_replicate()
+            return news
+        if progress.mode is Mode.SNAPSHOT or reply.matched <= progress.matched:
+            if progress.mode is not Mode.SNAPSHOT:
+                progress.become_probe(progress.matched + 1)
+            return False
+        progress.become_probe(self._meeting_point(reply, progress.next) + 1)
+        return False
+
+    def _meeting_point(self, reply: AppendReply, next_index: int) -> int:
+        """Skip back over whole epochs rather than single entries (end of section 3.5).
+
+        The logs cannot meet behind our last entry whose epoch is at most the hinted one.
+        """
+        index = min(reply.matched, next_index - 1, self._log.last_index)
+        while index >= self._log.base.index and index > 0:
+            epoch = self._log.epoch_at(index)
+            assert epoch is not None
+            if epoch <= reply.hint_epoch:
+                break
+            index -= 1
+        return max(index, 0)
+
+    def _logs_meet(self, progress: Progress) -> bool:
+        """Whether an accepted probe, or an installed snapshot, lets the pipeline begin."""
+        if progress.mode is Mode.PROBE:
+            return progress.matched == progress.next - 1
+        snapshot = progress.snapshot
+        return (
+            progress.mode is Mode.SNAPSHOT
+            and snapshot is not None
+            and progress.matched >= max(snapshot.at.index, self._log.base.index)
+        )
+
+    def on_unreachable(self, member: int) -> None:
+        """The link broke: what was in flight may be lost."""
+        progress = self.followers[member]
+        progress.become_probe(progress.matched + 1)
+
+    # --- snapshots (chapter 5)
+
+    def offer_snapshot(self, snapshot: Snapshot, now: float) -> None:
+        """Send a snapshot to every member that waits for one."""
+        assert snapshot.chunks
+        for member, progress in self.followers.items():
+            if progress.mode is Mode.SNAPSHOT and progress.snapshot is None:
+                progress.snapshot = snapshot
+                progress.chunk = 0
+                self._send_chunk(member, progress, now)
+
+    def on_snapshot_reply(self, member: int, reply: SnapshotReply, now: float) -> None:
+        """Send the piece that the member asks for."""
+        progress = self.followers[member]
+        progress.contact = max(progress.contact, reply.sent)
+        snapshot = progress.snapshot
+        if snapshot is None or snapshot.at.index != reply.state_index:
+            return
+        if progress.chunk == reply.wanted and now - progress.chunk_sent_at < (
+            self._timing.election_min_s
+        ):
+            return  # an answer to a repeated piece
+        if reply.wanted < len(snapshot.chunks):
+            progress.chunk = reply.wanted
+            self._send_chunk(member, progress, now)
+
+    def _send_chunk(self, member: int, progress: Progress, now: float) -> None:
+        snapshot, ordinal = progress.snapshot, progress.chunk
+        assert snapshot is not None
+        progress.chunk_sent_at = now
+        last = ordinal == len(snapshot.chunks) - 1
+        at = snapshot.at
+        data = snapshot.chunks[ordinal]
+        self._send(
+            member,
+            SnapshotChunk(self.epoch, at.index, at.epoch, at.zxid, ordinal, last, now, data),
+        )
+
+    @property
+    def keep_from(self) -> int:
+        """Entries after this index are still needed to continue a snapshot on its way."""
+        waiting = [p.snapshot.at.index for p in self.followers.values() if p.snapshot is not None]
+        return min(waiting, default=self._log.last_index)
+
+    # --- lease (sections 6.2, 6.4.1)
+
+    def lease_end(self) -> float:
+        """Until when no other leader can exist: dated from what a majority answered to."""
+        contact = reached_by_majority([float("inf"), *(p.contact for p in self.followers.values())])
+        return contact + self._timing.lease_s
+
+    def lost_majority(self, now: float) -> bool:
+        """Check-quorum (section 6.2): step down when no majority answered for a lease."""
+        return max(self.lease_end(), self._started + self._timing.lease_s) <= now
+
+    # --- handing over (section 3.10)
+
+    def begin_transfer(self, now: float) -> int | None:
+        """Choose the follower that holds most and was heard last; it must still catch up."""
+        live = [m for m, p in self.followers.items() if p.contact + self._timing.lease_s > now]
+        if not live:
+            return None
+        self.transfer_to = max(
+            live, key=lambda m: (self.followers[m].matched, self.followers[m].contact, -m)
+        )
+        self.transfer_deadline = now + self._timing.election_min_s
+        self.continue_transfer()
+        return self.transfer_to
+
+    def continue_transfer(self) -> None:
+        """Tell the chosen member to start its election once it holds the whole log."""
+        target = self.transfer_to
+        if target is not None and self.followers[target].matched == self._log.last_index:
+            self._send(target, TimeoutNow(self.epoch))
+
+    def check(self) -> None:
+        """Assert the leader's relations."""
+        assert self._log.base.index < self.first_index <= self._log.last_index or (
+            self._log.base.epoch == self.epoch
+        )
+        for progress in self.followers.values():
+            progress.check(self._log.last_index)
+
+
+__all__ = ["Leadership"]

@@ -1,0 +1,36 @@
+"""Seeds of the consensus world. A failure names its seed: `World(seed, members).run(seconds)`."""
+
+import pytest
+
+from tests.simulation.consensus_world import World
+
+SEEDS_PER_TEST = 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", range(14))
+def test_three_members_keep_raft_promises(group):
+    for seed in range(group * SEEDS_PER_TEST, (group + 1) * SEEDS_PER_TEST):
+        try:
+            World(seed, 3).run(10)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}, 3 members: {error}") from error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", range(6))
+def test_five_members_keep_raft_promises(group):
+    for seed in range(group * SEEDS_PER_TEST, (group + 1) * SEEDS_PER_TEST):
+        try:
+            World(seed, 5).run(6)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}, 5 members: {error}") from error
+
+
+def test_one_seed_gives_one_history():
+    """Replaying a seed must show the same run, or a failure could not be looked at."""
+    first, second = World(1, 3), World(1, 3)
+    first.run(3)
+    second.run(3)
+    assert first.committed == second.committed
+    assert first.leaders == second.leaders
