@@ -141,6 +141,10 @@ class Listener(Protocol):
 
 
 class Network(Protocol):
+    def host_name(self) -> str:
+        """A name under which other machines reach this one, as far as it can tell."""
+        ...
+
     async def connect(self, address: Address) -> Stream:
         """Connect; OSError when refused or unresolvable. The caller bounds the time."""
         ...

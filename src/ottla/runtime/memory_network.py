@@ -231,6 +231,9 @@ class MemoryNetwork:
         """The same network from `host`, which exists from now on."""
         return MemoryNetwork(host, fabric=self._fabric)
 
+    def host_name(self) -> str:
+        return self.host
+
     async def connect(self, address: Address) -> MemoryStream:
         await trio.lowlevel.checkpoint()
         target = Address(self._resolve(address.host), address.port)

@@ -187,6 +187,15 @@ class RealNetwork:
     def __init__(self, events: Events) -> None:
         self._events = events
 
+    def host_name(self) -> str:
+        """The machine's name if it resolves, else `localhost`. Blocks for one look-up."""
+        name = socket.gethostname()
+        try:
+            socket.getaddrinfo(name, None)
+        except OSError:
+            return "localhost"
+        return name
+
     async def connect(self, address: Address) -> RealStream:
         """Connect to the first of the name's addresses that answers; IPv4 and IPv6 alike."""
         found = await trio.socket.getaddrinfo(

@@ -1,0 +1,408 @@
+"""A broker, from its configuration to its end: what `scripts/server-start.sh` runs.
+
+Task tree of `run_broker`, outermost first: ensemble session > log upkeep, ISR changes, replica
+fetchers, groups, configuration watcher, controller candidate, registration keeper > server. A clean
+stop goes the other way: leaders are handed over, the server stops, the session is closed, the logs
+are flushed and marked clean. Cancelling instead is a crash: nothing is written any more.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import trio
+
+from ottla.broker.api.api import Services
+from ottla.broker.api.auto_creation import create_missing
+from ottla.broker.api.dispatch import Dispatcher
+from ottla.broker.api.fetch_sessions import FetchSessions
+from ottla.broker.api.registry import find_apis
+from ottla.broker.controller.controller import Controller
+from ottla.broker.ensemble.client import EnsembleClient
+from ottla.broker.ensemble.config_watcher import ConfigWatcher
+from ottla.broker.ensemble.registration import (
+    BrokerIdTaken,
+    allocate_broker_id,
+    end_previous_session,
+    prepare_cluster,
+    register_broker,
+)
+from ottla.broker.ensemble.stale_session import SessionFile
+from ottla.broker.ensemble.values import BrokerInfo, Endpoint
+from ottla.broker.errors import GroupHomeNotAvailable
+from ottla.broker.groups.home import GroupHome
+from ottla.broker.groups.producer_ids import ProducerIdAllocator
+from ottla.broker.groups.settings import OFFSETS_TOPIC
+from ottla.broker.ids import BrokerEpoch, BrokerId, TopicPartition
+from ottla.broker.links import ControllerLink, connector
+from ottla.broker.metadata import MetadataCache
+from ottla.broker.partitions.partition import PartitionServices
+from ottla.broker.partitions.registry import PartitionRegistry
+from ottla.broker.partitions.replica_set import ReplicaSet, TopicSettings
+from ottla.broker.producer_blocks import ProducerIdBlocks
+from ottla.broker.replication.fetcher import Fetchers
+from ottla.broker.replication.isr_changes import IsrChanges
+from ottla.broker.server.listener import Server
+from ottla.broker.shutdown import hand_over
+from ottla.broker.slices import (
+    controller_settings,
+    fetcher_settings,
+    group_settings,
+    server_settings,
+    topic_settings,
+)
+from ottla.broker.storage.log_dir import ForeignLogDir, LogDirInUse, LogManager
+from ottla.broker.upkeep import Upkeep, UpkeepSettings
+from ottla.config.broker import BrokerConfig
+from ottla.config.problems import ConfigError
+from ottla.runtime.interfaces import Address, Runtime
+from ottla.runtime.supervise import CannotStart
+
+SESSION_FILE = ".ensemble-session"
+END_SESSION_TIMEOUT_S = 3.0
+CLOSE_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerHandle:
+    """A broker that serves: its ids and where its listeners are bound."""
+
+    broker_id: BrokerId
+    cluster_id: str
+    addresses: Mapping[str, Address]
+
+
+async def run_broker(
+    config: BrokerConfig,
+    runtime: Runtime,
+    *,
+    stop: trio.Event,
+    task_status: trio.TaskStatus[BrokerHandle] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until `stop` is set; started once the broker is registered and its listeners accept.
+
+    CannotStart names what keeps the broker from starting, OSError what the system refused.
+    """
+    events = runtime.events
+    try:
+        logs = LogManager(runtime.disk, config.log_dirs, events=events)
+    except (ForeignLogDir, LogDirInUse) as error:
+        raise CannotStart(str(error)) from error
+    clean = False
+    try:
+        async with _session(config, runtime) as client:
+            broker = await _prepare(config, runtime, client, logs)
+            await broker.serve(stop, task_status)
+        clean = True
+    finally:
+        logs.close(clean=clean)
+
+
+@asynccontextmanager
+async def _session(config: BrokerConfig, runtime: Runtime) -> AsyncIterator[EnsembleClient]:
+    """A connected client of the ensemble; its session is closed after a clean stop."""
+    timeout_s = config.zookeeper_connection_timeout_ms / 1000
+    client = EnsembleClient(
+        runtime.network,
+        config.str("zookeeper.connect"),
+        session_timeout_ms=config.int("zookeeper.session.timeout.ms"),
+        rng=runtime.rng,
+        events=runtime.events,
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(client.run)
+        with trio.move_on_after(timeout_s) as waiting:
+            await client.wait_connected()
+        if waiting.cancelled_caught:
+            raise CannotStart(
+                f"no member of the ensemble at zookeeper.connect={config.str('zookeeper.connect')}"
+                f" answered within {timeout_s:g} s; start the coordinators first"
+            )
+        yield client
+        with trio.move_on_after(CLOSE_TIMEOUT_S):
+            await client.close()
+        nursery.cancel_scope.cancel()
+
+
+async def _prepare(
+    config: BrokerConfig, runtime: Runtime, client: EnsembleClient, logs: LogManager
+) -> "Broker":
+    """Find out who this broker is, and load its logs."""
+    cluster_id = await prepare_cluster(client, runtime.rng)
+    broker_id = config.broker_id if config.broker_id >= 0 else logs.meta.broker_id
+    if broker_id is None:
+        broker_id = await allocate_broker_id(
+            client, reserved_max=config.int("reserved.broker.max.id")
+        )
+    try:
+        logs.claim(broker_id=broker_id, cluster_id=cluster_id)
+    except ForeignLogDir as error:
+        raise CannotStart(str(error)) from error
+    session_file = SessionFile(runtime.disk, f"{config.log_dirs[0]}/{SESSION_FILE}")
+    await end_previous_session(
+        client, session_file, runtime.events, timeout_s=END_SESSION_TIMEOUT_S
+    )
+    broker = Broker(
+        config,
+        runtime,
+        client,
+        logs,
+        broker_id=BrokerId(broker_id),
+        cluster_id=cluster_id,
+        session_file=session_file,
+    )
+    await broker.load()
+    return broker
+
+
+class Broker:
+    """The parts of one broker, wired. Owner: `run_broker`."""
+
+    def __init__(
+        self,
+        config: BrokerConfig,
+        runtime: Runtime,
+        client: EnsembleClient,
+        logs: LogManager,
+        *,
+        broker_id: BrokerId,
+        cluster_id: str,
+        session_file: SessionFile,
+    ) -> None:
+        self._config = config
+        self._runtime = runtime
+        self._client = client
+        self._logs = logs
+        self._broker_id = broker_id
+        self._cluster_id = cluster_id
+        self._session_file = session_file
+        self._epoch = BrokerEpoch(-1)
+        events = runtime.events
+        connect = connector(runtime.network, config.int("socket.request.max.bytes"))
+        self._metadata = MetadataCache()
+        self._registry = PartitionRegistry()
+        self._controller = Controller(
+            client,
+            broker_id,
+            controller_settings(config),
+            network=runtime.network,
+            events=events,
+            rng=runtime.rng,
+            wall_clock=runtime.wall_clock,
+        )
+        self._controller_link = partial(
+            ControllerLink,
+            lambda: self._controller.controller_id,
+            self._metadata,
+            config.inter_broker_listener().name,
+            connect,
+        )
+        self._isr_changes = IsrChanges(
+            broker_id, self._broker_epoch, self._controller_link(f"broker-{broker_id}-isr"), events
+        )
+        self._fetchers = Fetchers(
+            fetcher_settings(config, broker_id),
+            lambda _leader, address, client_id: connect(address, client_id),
+            self._broker_epoch,
+            events,
+        )
+        self._config_watcher = ConfigWatcher(client, runtime.wall_clock, events)
+        self._config_watcher.subscribe(self._on_config_change)
+        self._services = self._build_services()
+        self._server = Server(
+            server_settings(config),
+            runtime.network,
+            Dispatcher(self._services.registry, self._services),
+            self._services,
+            events,
+        )
+        self._upkeep = Upkeep(
+            UpkeepSettings.of(config), self._registry, self._services.replicas, logs, runtime
+        )
+
+    def _build_services(self) -> Services:
+        config, runtime, metadata = self._config, self._runtime, self._metadata
+        forward_link = self._controller_link(f"broker-{self._broker_id}-forward")
+        groups = GroupHome(
+            group_settings(config),
+            self._registry.get,
+            wall_clock=runtime.wall_clock,
+            rng=runtime.rng,
+            events=runtime.events,
+            partition_count=lambda: metadata.partition_count(OFFSETS_TOPIC),
+            ensure_offsets_topic=self._ensure_offsets_topic,
+        )
+        replicas = ReplicaSet(
+            self._registry,
+            self._logs,
+            self._fetchers,
+            PartitionServices(
+                broker_id=self._broker_id,
+                lag_max=config.int("replica.lag.time.max.ms") / 1000,
+                is_alive=lambda broker: broker in metadata.brokers,
+                isr_changes=self._isr_changes,
+                wall_clock=runtime.wall_clock,
+                events=runtime.events,
+            ),
+            topic_settings=self._read_topic_settings,
+            broker_epoch=self._broker_epoch,
+            role_listeners=(_OffsetsOnly(groups),),
+        )
+        blocks = ProducerIdBlocks(
+            self._broker_id,
+            self._broker_epoch,
+            self._controller_link(f"broker-{self._broker_id}-producer-ids"),
+        )
+        return Services(
+            broker_id=self._broker_id,
+            cluster_id=self._cluster_id,
+            config=config,
+            wall_clock=runtime.wall_clock,
+            rng=runtime.rng,
+            events=runtime.events,
+            registry=find_apis(),
+            metadata=metadata,
+            partitions=self._registry,
+            replicas=replicas,
+            log_manager=self._logs,
+            fetch_sessions=FetchSessions(
+                config.int("max.incremental.fetch.session.cache.slots"), runtime.rng
+            ),
+            controller=self._controller,
+            controller_link=forward_link,
+            ensemble=self._client,
+            groups=groups,
+            producer_ids=ProducerIdAllocator(blocks.next_block),
+        )
+
+    async def _ensure_offsets_topic(self) -> None:
+        """Have `__consumer_offsets` created; GroupHomeNotAvailable when it cannot be."""
+        code = (await create_missing([OFFSETS_TOPIC], self._services))[OFFSETS_TOPIC]
+        if code:
+            raise GroupHomeNotAvailable(f"{OFFSETS_TOPIC} cannot be created: {code.name}")
+
+    def _broker_epoch(self) -> BrokerEpoch:
+        return self._epoch
+
+    # Configuration
+
+    async def load(self) -> None:
+        """Open the logs on disk. Their topics' own settings come with the first LeaderAndIsr."""
+        default = topic_settings(self._config.topic_config()).log
+        await self._logs.load(lambda _topic: default, now_ms=self._runtime.wall_clock.now_ms())
+
+    async def _read_topic_settings(self, topic: str) -> TopicSettings:
+        return self._topic_settings(topic, await self._config_watcher.topic_config(topic))
+
+    def _topic_settings(self, topic: str, overrides: Mapping[str, str]) -> TopicSettings:
+        try:
+            return topic_settings(self._config.topic_config(overrides, topic=topic))
+        except ConfigError as error:
+            # Written past our checks, by a tool or by hand: the topic works on with the defaults.
+            self._runtime.events.error("topic.config_refused", topic=topic, reason=str(error))
+            return topic_settings(self._config.topic_config(topic=topic))
+
+    def _on_config_change(self, kind: str, name: str, overrides: Mapping[str, str]) -> None:
+        if kind != "topics":
+            return
+        settings = self._topic_settings(name, overrides)
+        for partition in self._registry:
+            if partition.tp.topic == name:
+                partition.log.config = settings.log
+                partition.set_min_isr(settings.min_isr)
+        self._controller.topic_config_changed(name)
+
+    # Life
+
+    async def serve(self, stop: trio.Event, task_status: trio.TaskStatus[BrokerHandle]) -> None:
+        """Run everything until `stop` is set, then stop cleanly."""
+        events = self._runtime.events
+        addresses = await self._server.open()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._fetchers.run)
+            await nursery.start(self._services.groups.run)
+            await nursery.start(self._config_watcher.run)
+            nursery.start_soon(self._isr_changes.run)
+            nursery.start_soon(self._upkeep.run)
+            nursery.start_soon(self._server.serve)
+            sessions_begun = await self._register(addresses)
+            nursery.start_soon(self._keep_registered, addresses, sessions_begun)
+            await nursery.start(self._controller.run)
+            events.info(
+                "broker.started",
+                broker=self._broker_id,
+                cluster=self._cluster_id,
+                listeners={name: str(address) for name, address in addresses.items()},
+            )
+            task_status.started(BrokerHandle(self._broker_id, self._cluster_id, addresses))
+            await stop.wait()
+            events.info("broker.stopping", broker=self._broker_id)
+            if self._config.bool("controlled.shutdown.enable"):
+                await hand_over(
+                    self._broker_id,
+                    self._broker_epoch,
+                    self._controller_link(f"broker-{self._broker_id}-shutdown"),
+                    attempts=self._config.int("controlled.shutdown.max.retries"),
+                    backoff_s=self._config.int("controlled.shutdown.retry.backoff.ms") / 1000,
+                    events=events,
+                )
+            nursery.cancel_scope.cancel()
+        self._upkeep.note_high_watermarks()
+
+    async def _register(self, addresses: Mapping[str, Address]) -> int:
+        """Create the broker's znode; which session it belongs to."""
+        sessions_begun = self._client.sessions_begun
+        try:
+            epoch = await register_broker(
+                self._client,
+                BrokerInfo(
+                    self._broker_id,
+                    tuple(self._endpoints(addresses)),
+                    self._config.optional_str("broker.rack"),
+                ),
+                session_file=self._session_file,
+                wall_clock=self._runtime.wall_clock,
+                events=self._runtime.events,
+            )
+        except BrokerIdTaken as error:
+            raise CannotStart(str(error)) from error
+        self._epoch = BrokerEpoch(epoch)
+        return sessions_begun
+
+    async def _keep_registered(self, addresses: Mapping[str, Address], sessions_begun: int) -> None:
+        """Register again whenever the session expired."""
+        while True:
+            await self._client.wait_session_over(sessions_begun)
+            self._runtime.events.warning("broker.session_expired", broker=self._broker_id)
+            sessions_begun = await self._register(addresses)
+
+    def _endpoints(self, addresses: Mapping[str, Address]) -> list[Endpoint]:
+        """What the broker advertises, with the bound port where port 0 was asked for."""
+        return [
+            Endpoint(
+                each.name,
+                each.host or self._runtime.network.host_name(),
+                each.port or addresses[each.name].port,
+                each.protocol,
+            )
+            for each in self._config.advertised_listeners()
+        ]
+
+
+class _OffsetsOnly:
+    """Tells the group home about the partitions of its own topic."""
+
+    def __init__(self, groups: GroupHome) -> None:
+        self._groups = groups
+
+    def on_leader(self, tp: TopicPartition) -> None:
+        if tp.topic == OFFSETS_TOPIC:
+            self._groups.on_leader(tp)
+
+    def on_not_leader(self, tp: TopicPartition) -> None:
+        if tp.topic == OFFSETS_TOPIC:
+            self._groups.on_not_leader(tp)
+
+
+__all__ = ["BrokerHandle", "run_broker"]
