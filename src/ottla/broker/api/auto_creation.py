@@ -4,11 +4,10 @@ The controller creates them: this broker's own when it is active, else the one t
 cache names, over the link to it.
 """
 
-import trio
-
 from ottla.broker.api.api import Services
+from ottla.broker.api.create_topics import create_topics
 from ottla.broker.controller.placement import Refused, check_topic_name
-from ottla.broker.errors import BrokerError
+from ottla.broker.errors import BrokerError, LeaderNotAvailable
 from ottla.broker.link import LinkLost
 from ottla.broker.metadata import INTERNAL_TOPICS
 from ottla.protocol.kafka.errors import ErrorCode
@@ -36,19 +35,18 @@ async def create_missing(names: list[str], services: Services) -> dict[str, Erro
     """Create topics with default settings; NONE for what exists now, whoever created it.
 
     LEADER_NOT_AVAILABLE where a client should ask again: there is no controller now, say.
-    A creation that was begun is not given up when the client goes away.
+    The controller goes on with a creation that was begun when the caller is cancelled.
     """
     request = CreateTopicsRequest(
         topics=[_wanted(name, services) for name in names],
         timeout_ms=int(CREATE_TIMEOUT_S * 1000),
     )
     errors = dict.fromkeys(names, ErrorCode.LEADER_NOT_AVAILABLE)
-    with trio.CancelScope(shield=True):
-        try:
-            response = await _create(request, services)
-        except (BrokerError, LinkLost) as error:
-            services.events.debug("topics.creation_failed", topics=names, reason=str(error))
-            return errors
+    try:
+        response = await _create(request, services)
+    except (BrokerError, LinkLost) as error:
+        services.events.debug("topics.creation_failed", topics=names, reason=str(error))
+        return errors
     for topic in response.topics:
         code = ErrorCode(topic.error_code)
         if code in {ErrorCode.NONE, ErrorCode.TOPIC_ALREADY_EXISTS}:
@@ -64,9 +62,18 @@ async def create_missing(names: list[str], services: Services) -> dict[str, Erro
     return errors
 
 
+async def ensure_topic(name: str, services: Services) -> None:
+    """Create an internal topic unless it exists. LeaderNotAvailable while that is impossible."""
+    if services.metadata.topic(name) is not None:
+        return
+    code = (await create_missing([name], services))[name]
+    if code != ErrorCode.NONE:
+        raise LeaderNotAvailable(f"{name} cannot be created now: {code.name}")
+
+
 async def _create(request: CreateTopicsRequest, services: Services) -> CreateTopicsResponse:
     if services.controller.is_active:
-        return await services.controller.create_topics(request)
+        return await create_topics(request, services)
     link = services.controller_link()
     if link is None:
         raise LinkLost("no controller is known")
@@ -103,4 +110,4 @@ def _wanted(name: str, services: Services) -> CreatableTopic:
     )
 
 
-__all__ = ["create_missing", "name_error"]
+__all__ = ["create_missing", "ensure_topic", "name_error"]

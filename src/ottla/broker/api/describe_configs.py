@@ -88,7 +88,7 @@ async def _described(
     config = ctx.services.config
     if resource.resource_type == TOPIC_RESOURCE:
         topic_config = await _topic_config(resource.resource_name, ctx)
-        return TOPIC, lambda name: _topic_key(name, topic_config, config)
+        return TOPIC, lambda name: topic_key(name, topic_config, config)
     if resource.resource_type != BROKER_RESOURCE:
         raise InvalidRequest(f"resources of type {resource.resource_type} have no configuration")
     if not resource.resource_name:
@@ -114,9 +114,10 @@ async def _topic_config(name: str, ctx: RequestContext) -> TopicConfig:
         raise InvalidConfig(str(error)) from error
 
 
-def _topic_key(
+def topic_key(
     name: str, topic_config: TopicConfig, config: BrokerConfig
 ) -> DescribeConfigsResourceResult:
+    """One key of a topic, described in full."""
     row = TOPIC[name]
     text = topic_config.text(name)
     origin = topic_config.origin(name)

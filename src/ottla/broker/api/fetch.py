@@ -162,7 +162,7 @@ class _Fetch:
             last_stable_offset=info.last_stable_offset,
             log_start_offset=info.log_start,
             aborted_transactions=None,
-            records=info.records,
+            records=info.records,  # type: ignore[arg-type]  # a range passes the codec uncopied
         )
         if self._is_committed:
             # Those beyond what is sent are ignored by the client until it gets there.
