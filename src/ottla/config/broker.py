@@ -92,6 +92,14 @@ class BrokerConfig(Values):
         layers[Source.DYNAMIC_BROKER] = read_dynamic(broker, per_broker=True)
         return BrokerConfig(_Layers(layers), self.warnings)
 
+    def with_ensemble(self, host: str, port: int) -> "BrokerConfig":
+        """This configuration with one member's address in place of `embedded`."""
+        layers = dict(self._layers.by_source)
+        shown = f"[{host}]" if ":" in host else host
+        connect = {"zookeeper.connect": f"{shown}:{port}"}
+        layers[Source.STATIC] = {**layers.get(Source.STATIC, {}), **connect}
+        return BrokerConfig(_Layers(layers), self.warnings)
+
     def source(self, name: str) -> Source:
         for source in _LAYERED:
             if name in self._layers.by_source.get(source, {}):

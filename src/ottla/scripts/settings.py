@@ -1,0 +1,47 @@
+"""From checked configuration to the settings of a coordinator member."""
+
+from ottla.config.broker import BrokerConfig
+from ottla.config.coordinator import CoordinatorConfig
+from ottla.coordinator.settings import CoordinatorSettings
+from ottla.runtime.interfaces import Address
+
+EMBEDDED_DIRECTORY = ".coordinator"
+"""Below the first log dir. A name that begins with a dot is no partition's directory."""
+
+
+def coordinator_settings(config: CoordinatorConfig) -> CoordinatorSettings:
+    return CoordinatorSettings(
+        data_dir=config.data_dir,
+        my_id=config.my_id,
+        members={id_: Address(one.host, one.port) for id_, one in config.members.items()},
+        client_address=Address(config.str("clientPortAddress"), config.client_port),
+        data_log_dir=config.optional_str("dataLogDir"),
+        tick_time_ms=config.int("tickTime"),
+        init_limit=config.int("initLimit"),
+        sync_limit=config.int("syncLimit"),
+        max_client_cnxns=config.int("maxClientCnxns"),
+        min_session_timeout_ms=config.int("minSessionTimeout"),
+        max_session_timeout_ms=config.int("maxSessionTimeout"),
+        snap_count=config.int("snapCount"),
+        autopurge_snap_retain_count=config.int("autopurge.snapRetainCount"),
+        autopurge_purge_interval_h=config.int("autopurge.purgeInterval"),
+        force_sync=config.str("forceSync") == "yes",
+        jute_max_buffer=config.int("jute.maxbuffer"),
+        four_letter_whitelist=frozenset(config.list("4lw.commands.whitelist")),
+        quorum_listen_on_all_ips=config.bool("quorumListenOnAllIPs"),
+    )
+
+
+def embedded_settings(config: BrokerConfig) -> CoordinatorSettings:
+    """The one-member coordinator inside a broker's process."""
+    return CoordinatorSettings(
+        data_dir=f"{config.log_dirs[0]}/{EMBEDDED_DIRECTORY}",
+        client_address=Address(
+            config.str("embedded.coordinator.client.host"),
+            config.int("embedded.coordinator.client.port"),
+        ),
+        autopurge_purge_interval_h=1,
+    )
+
+
+__all__ = ["EMBEDDED_DIRECTORY", "coordinator_settings", "embedded_settings"]
