@@ -100,7 +100,7 @@ class Controller:
         return None if self._reign is None else self._reign.cluster
 
     async def wait_changed(self) -> None:
-        """Return at the next change of `controller_id` or `is_active`."""
+        """Return at the next change of `controller_id`."""
         await self._changed.wait()
 
     # --- requests --------------------------------------------------------------------------

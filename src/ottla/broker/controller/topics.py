@@ -1,8 +1,8 @@
 """CreateTopics, CreatePartitions and DeleteTopics, as the controller carries them out.
 
-Each wish is judged alone; what cannot be granted is an error code and a reason in its outcome. Those
-that are granted are written, get their leaders at once, and the call returns when every live broker
-has heard of it or the time is up (REQUEST_TIMED_OUT: it may still happen, as in Kafka).
+Each wish is judged alone; what cannot be granted is an error code and a reason in its outcome.
+Those that are granted are written, get their leaders at once, and the call returns when every live
+broker has heard of it or the time is up (REQUEST_TIMED_OUT: it may still happen, as in Kafka).
 """
 
 from collections.abc import Mapping, Sequence
