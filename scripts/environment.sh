@@ -36,6 +36,7 @@ ottla_environment() {
       return
     fi
   done
+  mkdir -p -- "$OTTLA_HOME/var"
   (
     flock 9
     if [[ -f $venv/.installed-${extra:-base} ]] &&
@@ -43,7 +44,7 @@ ottla_environment() {
       exit 0 # another script was quicker
     fi
     ottla_install "$venv" "$extra" && printf '%s\n' "$sum" >"$venv/.installed-${extra:-base}"
-  ) 9>"$OTTLA_HOME/.venv.lock" || exit 1
+  ) 9>"$OTTLA_HOME/var/.venv.lock" || exit 1
 }
 
 ottla_install() {
