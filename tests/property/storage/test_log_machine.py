@@ -124,7 +124,6 @@ class LogMachine(RuleBasedStateMachine):
         self.end = self.start_offset = self.end + ahead
         self.batches = []
         self.log.truncate_fully_and_start_at(self.end)
-        # The names of the new files are not durable before a flush.
         self.log.flush()
         self.checkpoint()
 
@@ -185,12 +184,12 @@ class LogMachine(RuleBasedStateMachine):
         self.log = self.open(clean=False)
         assert self.log.log_end >= durable, "flushed batches are lost"
         assert self.log.log_end <= self.end
-        self.batches = [batch for batch in self.batches if batch.end <= self.log.log_end]
-        whole = self.batches[-1].end if self.batches else None
-        assert whole in {None, self.log.log_end}
         self.end = self.log.log_end
         self.start_offset = self.log.log_start
-        # What is left may be in the page cache only, as after any start.
+        self.batches = [batch for batch in self.batches if batch.end <= self.end]
+        if self.start_offset == self.end:  # everything that was left is below the log start
+            self.batches = []
+        assert not self.batches or self.batches[-1].end == self.end
         self.epoch = max(self.epoch, self.log.latest_epoch)
 
     # what must hold

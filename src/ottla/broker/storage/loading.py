@@ -167,6 +167,9 @@ class Loader:
         for segment in segments[first:]:
             segment.mark_deleted()
             segment.remove()
+        if segments[first:]:
+            # Their offsets will be written again, in other files: they must not come back.
+            self._disk.sync_dir(self._directory)
         del segments[first:]
 
     # batches
@@ -188,8 +191,11 @@ class Loader:
             if following is not None and following <= recovery_point:
                 end = following
                 continue
-            if segment.base > end and segment.base > recovery_point and not self._may_have_holes():
-                self._events.warning("log.cut", reason="a hole before a segment", offset=end)
+            if segment.base < end or (
+                segment.base > max(end, recovery_point) and not self._config.is_compacted
+            ):
+                # Compaction alone removes the last records of a segment.
+                self._events.warning("log.cut", reason="segments do not join", offset=end)
                 self._bytes_cut += sum(later.size for later in segments[at:])
                 self._drop(segments, at)
                 break
@@ -202,10 +208,6 @@ class Loader:
                 self._drop(segments, at + 1)
                 break
         return end
-
-    def _may_have_holes(self) -> bool:
-        """Compaction removes the last records of a segment too."""
-        return self._config.is_compacted
 
     # leader epochs
 

@@ -528,6 +528,10 @@ class Log:
         self.log_start = min(self.log_start, log_end)
         self.epochs.truncate_from_end(log_end)
         self._save_epochs()
+        if self._names_changed:
+            # The offsets of segments that went will be written again, in other files.
+            self._disk.sync_dir(self.directory)
+            self._names_changed = False
         if self.recovery_point > log_end:
             self.recovery_point = log_end
             if self._on_cut is not None:
