@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ottla.broker.api.fetch_sessions import FetchSessions
     from ottla.broker.api.registry import Registry
     from ottla.broker.controller.controller import Controller
-    from ottla.broker.controller.producer_ids import ProducerIds
     from ottla.broker.ensemble.client import EnsembleClient
     from ottla.broker.groups.home import GroupHome
     from ottla.broker.link import BrokerLink
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from ottla.broker.partitions.registry import PartitionRegistry
     from ottla.broker.partitions.replica_set import ReplicaSet
     from ottla.broker.storage.log_dir import LogManager
+    from ottla.broker.transactions.producer_ids import ProducerIdAllocator
     from ottla.config.broker import BrokerConfig
 
 # A protocol message: any class of ottla.protocol.kafka.messages. They share no base class, and a
@@ -94,7 +94,7 @@ class Services:
     controller_link: "Callable[[], BrokerLink | None]"
     ensemble: "EnsembleClient"
     groups: "GroupHome"
-    producer_ids: "ProducerIds"
+    producer_ids: "ProducerIdAllocator"
 
 
 @dataclass(slots=True)
