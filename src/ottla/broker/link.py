@@ -69,8 +69,9 @@ class _Connection:
             each.wake.set()
 
     def hand_over(self) -> None:
-        """Let somebody else who waits do the reading."""
-        self.reading = False
+        """Let somebody who waits do the reading, unless somebody does."""
+        if self.reading:
+            return
         for each in self.waiting.values():
             each.wake.set()
             return
@@ -165,6 +166,8 @@ class BrokerLink:
         finally:
             if connection.waiting.pop(correlation_id, None) is not None:
                 connection.abandoned.add(correlation_id)
+            # Also by one that was woken to read and then cancelled.
+            connection.hand_over()
         if waiting.failure is not None:
             raise LinkLost(f"{self.address}: {waiting.failure}")
         return waiting.answer
@@ -216,7 +219,7 @@ class BrokerLink:
         except ProtocolError as error:
             self._lose(connection, f"broke the protocol: {error}")
         finally:
-            connection.hand_over()
+            connection.reading = False
 
     def _take(self, connection: _Connection, frame: memoryview, mine: _Waiting) -> None:
         correlation_id = int.from_bytes(frame[:4], "big", signed=True)

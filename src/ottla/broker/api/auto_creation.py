@@ -7,7 +7,7 @@ cache names, over the link to it.
 from ottla.broker.api.api import Services
 from ottla.broker.api.create_topics import create_topics
 from ottla.broker.controller.placement import Refused, check_topic_name
-from ottla.broker.errors import BrokerError, LeaderNotAvailable
+from ottla.broker.errors import BrokerError
 from ottla.broker.link import LinkLost
 from ottla.broker.metadata import INTERNAL_TOPICS
 from ottla.protocol.kafka.errors import ErrorCode
@@ -62,15 +62,6 @@ async def create_missing(names: list[str], services: Services) -> dict[str, Erro
     return errors
 
 
-async def ensure_topic(name: str, services: Services) -> None:
-    """Create an internal topic unless it exists. LeaderNotAvailable while that is impossible."""
-    if services.metadata.topic(name) is not None:
-        return
-    code = (await create_missing([name], services))[name]
-    if code != ErrorCode.NONE:
-        raise LeaderNotAvailable(f"{name} cannot be created now: {code.name}")
-
-
 async def _create(request: CreateTopicsRequest, services: Services) -> CreateTopicsResponse:
     if services.controller.is_active:
         return await create_topics(request, services)
@@ -110,4 +101,4 @@ def _wanted(name: str, services: Services) -> CreatableTopic:
     )
 
 
-__all__ = ["create_missing", "ensure_topic", "name_error"]
+__all__ = ["create_missing", "name_error"]

@@ -36,7 +36,11 @@ def handle_update_metadata(
     if refused:
         return UpdateMetadataResponse(error_code=refused)
     replicas.controller_epoch = ControllerEpoch(request.controller_epoch)
-    ctx.services.metadata.apply(request)
+    metadata = ctx.services.metadata
+    gone = {tp.topic for tp in metadata.apply(request)}
+    for topic in sorted(gone):
+        if metadata.topic(topic) is None:
+            ctx.services.groups.on_topic_deleted(topic)
     return UpdateMetadataResponse()
 
 
