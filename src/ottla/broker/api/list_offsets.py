@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 LATEST, EARLIEST, MAX_TIMESTAMP, EARLIEST_LOCAL, LATEST_TIERED = -1, -2, -3, -4, -5
 READ_COMMITTED = 1
 DEBUGGING_REPLICA = -2
+EPOCHS_SINCE = 4
 
 Found = tuple[int, int, int]  # timestamp, offset, leader epoch; -1 for what is not known
 NOTHING: Found = (-1, -1, -1)
@@ -71,9 +72,12 @@ def _answer(
         timestamp, offset, epoch = _find(partition, asked.timestamp, _end(partition, request))
     except BrokerError as error:
         return ListOffsetsPartitionResponse(partition_index=tp.partition, error_code=error.code)
-    return ListOffsetsPartitionResponse(
-        partition_index=tp.partition, timestamp=timestamp, offset=offset, leader_epoch=epoch
+    answer = ListOffsetsPartitionResponse(
+        partition_index=tp.partition, timestamp=timestamp, offset=offset
     )
+    if ctx.api_version >= EPOCHS_SINCE:
+        answer.leader_epoch = epoch
+    return answer
 
 
 def _end(partition: "Partition", request: ListOffsetsRequest) -> int:
