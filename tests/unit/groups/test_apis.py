@@ -24,10 +24,10 @@ from ottla.broker.api import (
 )
 from ottla.broker.errors import BrokerNotAvailable, GroupHomeNotAvailable
 from ottla.broker.groups.home import GroupHome
+from ottla.broker.groups.producer_ids import ProducerIdAllocator
 from ottla.broker.groups.reply import Reply
 from ottla.broker.groups.settings import OFFSETS_TOPIC
 from ottla.broker.metadata import MetadataCache
-from ottla.broker.transactions.producer_ids import ProducerIdAllocator
 from ottla.protocol.kafka.errors import ErrorCode
 from ottla.protocol.kafka.messages import update_metadata as um
 from ottla.protocol.kafka.messages.delete_groups import DeleteGroupsRequest

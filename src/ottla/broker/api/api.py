@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from ottla.broker.controller.controller import Controller
     from ottla.broker.ensemble.client import EnsembleClient
     from ottla.broker.groups.home import GroupHome
+    from ottla.broker.groups.producer_ids import ProducerIdAllocator
     from ottla.broker.link import BrokerLink
     from ottla.broker.metadata import MetadataCache
     from ottla.broker.partitions.registry import PartitionRegistry
     from ottla.broker.partitions.replica_set import ReplicaSet
     from ottla.broker.storage.log_dir import LogManager
-    from ottla.broker.transactions.producer_ids import ProducerIdAllocator
     from ottla.config.broker import BrokerConfig
 
 # A protocol message: any class of ottla.protocol.kafka.messages. They share no base class, and a

@@ -5,16 +5,17 @@
 | offset         | version 1: group, topic, partition | OffsetCommitValue 3, or 1 with an expiry |
 | group metadata | version 2: group                   | GroupMetadataValue 3                     |
 
-Both start with their version as int16; no value is a tombstone. Older values, Kafka's 4 and what
-later versions append are read too. Keys of other versions belong to other kinds of groups.
+Both start with their version as int16; no value is a tombstone. All versions of values that Kafka
+3.9 reads are read here, 0 to 4. Keys of other versions belong to other kinds of groups.
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ottla.broker.groups.values import GroupRecord, MemberRecord, OffsetEntry
 from ottla.broker.ids import TopicPartition
 from ottla.protocol.kafka.codec import decode_versioned, encode_versioned
-from ottla.protocol.kafka.errors import DecodeError
+from ottla.protocol.kafka.errors import DecodeError, UnsupportedVersion
 from ottla.protocol.kafka.messages.group_records import (
     GroupMetadataKey,
     GroupMetadataValue,
@@ -22,6 +23,8 @@ from ottla.protocol.kafka.messages.group_records import (
     OffsetCommitKey,
     OffsetCommitValue,
 )
+
+T = TypeVar("T")
 
 _OFFSET_KEY_VERSION = 1
 _GROUP_KEY_VERSION = 2
@@ -91,18 +94,18 @@ def decode_key(data: bytes) -> OffsetKey | GroupKey | None:
         raise DecodeError(f"{len(data)} bytes cannot hold the version of a key")
     version = int.from_bytes(data[:2], "big", signed=True)
     if version in (0, _OFFSET_KEY_VERSION):
-        _, offset_key = decode_versioned(OffsetCommitKey, data)
+        offset_key = _decode(OffsetCommitKey, data)
         tp = TopicPartition(offset_key.topic, offset_key.partition)
         return OffsetKey(offset_key.group, tp)
     if version == _GROUP_KEY_VERSION:
-        _, group_key = decode_versioned(GroupMetadataKey, data)
+        group_key = _decode(GroupMetadataKey, data)
         return GroupKey(group_key.group)
     return None
 
 
 def decode_offset(data: bytes) -> OffsetEntry:
     """DecodeError."""
-    _, value = decode_versioned(OffsetCommitValue, data)
+    value = _decode(OffsetCommitValue, data)
     return OffsetEntry(
         offset=value.offset,
         leader_epoch=value.leader_epoch,
@@ -114,7 +117,7 @@ def decode_offset(data: bytes) -> OffsetEntry:
 
 def decode_group(data: bytes) -> GroupRecord:
     """DecodeError, also for members without the protocol that they agreed on."""
-    _, value = decode_versioned(GroupMetadataValue, data)
+    value = _decode(GroupMetadataValue, data)
     if value.members and value.protocol is None:
         raise DecodeError("a generation with members but without a protocol")
     return GroupRecord(
@@ -142,6 +145,14 @@ def decode_group(data: bytes) -> GroupRecord:
             for member in value.members
         ),
     )
+
+
+def _decode(cls: type[T], data: bytes) -> T:
+    try:
+        _, message = decode_versioned(cls, data)
+    except UnsupportedVersion as error:
+        raise DecodeError(str(error)) from error
+    return message
 
 
 __all__ = [
