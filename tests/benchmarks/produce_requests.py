@@ -3,10 +3,11 @@
     python -m tests.benchmarks.produce_requests [--connections 50] [--pipeline 5] [--seconds 5]
     python -m tests.benchmarks.produce_requests --bootstrap localhost:9092 --topic t --pid 4711
 
-Without `--bootstrap` a server with partitions in memory is started in a process of its own: the
-figure is then that of the network server, the dispatch and the Produce handler alone. The load
-comes from this process over plain sockets with requests encoded beforehand, so that the server is
-what is measured. Printed: requests per second, and the server's CPU time per request.
+Without `--bootstrap` a process of its own serves partitions with real logs in a temporary directory
+and without followers; with `--memory` the partitions keep nothing, and the figure is that of the
+network server, the dispatch and the Produce handler alone. The load comes from this process over
+plain sockets with requests encoded beforehand, so that the server is what is measured. Printed:
+requests per second, and the server's CPU time per request. `PROFILE=file` profiles the server.
 """
 
 import argparse
@@ -16,9 +17,11 @@ import random
 import selectors
 import socket
 import struct
+import tempfile
 import time
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ottla.protocol.kafka.headers import encode_request_frame
 from ottla.protocol.kafka.messages.produce import (
@@ -28,47 +31,26 @@ from ottla.protocol.kafka.messages.produce import (
 )
 from ottla.protocol.kafka.records import build_batch
 
+if TYPE_CHECKING:
+    from ottla.broker.server.listener import Server
+
 PRODUCE_VERSION = 9
 WARM_UP_S = 1.0
 RECEIVE_BYTES = 1 << 16
 
 
-def serve(pipe: Pipe, partitions: int) -> None:
-    """The child: a server over the real network with partitions in memory. Ends with its parent."""
+def serve(pipe: Pipe, partitions: int, directory: str | None) -> None:
+    """The child: a server over the real network. Ends with its parent.
+
+    directory: where the logs are; None for partitions in memory that forget what they get.
+    """
     import trio
 
-    from ottla.broker.api.dispatch import Dispatcher
-    from ottla.broker.api.produce import API
-    from ottla.broker.ids import TopicPartition
-    from ottla.broker.server.connection import ConnectionLimits
-    from ottla.broker.server.listener import Server, ServerSettings
-    from ottla.runtime.interfaces import Address
-    from ottla.runtime.memory import RecordingEvents
-    from ottla.runtime.real_network import RealNetwork
-    from tests.support.partitions import MemoryPartition, MemoryPartitions
-    from tests.support.served import services
-
-    class Forgetful(MemoryPartition):
-        """Keeps no batches, so that a long run stays small."""
-
-        def commit(self) -> None:
-            self.high_watermark = self.log_end
-            self.batches.clear()
-
     async def main() -> None:
-        events = RecordingEvents()
-        registry = MemoryPartitions(
-            *(Forgetful(TopicPartition("bench", index)) for index in range(partitions))
-        )
-        provided = services([API], events=events, partitions=registry)
-        settings = ServerSettings(
-            {"PLAINTEXT": Address("127.0.0.1", 0)}, ConnectionLimits(1 << 20, 500), 600, 9999, 9999
-        )
-        dispatcher = Dispatcher(provided.registry, provided)
-        server = Server(settings, RealNetwork(events), dispatcher, provided, events)
-        addresses = await server.open()
-        pipe.send(addresses["PLAINTEXT"].port)
         async with trio.open_nursery() as nursery:
+            server = await make_server(partitions, directory)
+            addresses = await server.open()
+            pipe.send(addresses["PLAINTEXT"].port)
             nursery.start_soon(server.serve)
             await trio.to_thread.run_sync(pipe.poll, None, abandon_on_cancel=True)
             nursery.cancel_scope.cancel()
@@ -82,6 +64,48 @@ def serve(pipe: Pipe, partitions: int) -> None:
         profiler.dump_stats(profile)
     else:
         trio.run(main)
+
+
+async def make_server(partitions: int, directory: str | None) -> "Server":
+    from ottla.broker.api.dispatch import Dispatcher
+    from ottla.broker.api.produce import API
+    from ottla.broker.ids import TopicPartition
+    from ottla.broker.server.connection import ConnectionLimits
+    from ottla.broker.server.listener import Server, ServerSettings
+    from ottla.runtime.interfaces import Address
+    from ottla.runtime.memory import RecordingEvents
+    from ottla.runtime.real import RealDisk, RealNetwork, SystemWallClock
+    from tests.support.led_partitions import led_partitions
+    from tests.support.partitions import MemoryPartition, MemoryPartitions
+    from tests.support.served import services
+
+    class Forgetful(MemoryPartition):
+        """Keeps no batches, so that a long run stays small."""
+
+        def commit(self) -> None:
+            self.high_watermark = self.log_end
+            self.batches.clear()
+
+    events = RecordingEvents()
+    if directory is None:
+        registry: object = MemoryPartitions(
+            *(Forgetful(TopicPartition("bench", index)) for index in range(partitions))
+        )
+    else:
+        registry, _ = await led_partitions(
+            RealDisk(),
+            directory,
+            "bench",
+            partitions,
+            wall_clock=SystemWallClock(),
+            events=events,
+        )
+    provided = services([API], events=events, partitions=registry)
+    settings = ServerSettings(
+        {"PLAINTEXT": Address("127.0.0.1", 0)}, ConnectionLimits(1 << 20, 500), 600, 9999, 9999
+    )
+    dispatcher = Dispatcher(provided.registry, provided)
+    return Server(settings, RealNetwork(events), dispatcher, provided, events)
 
 
 def request_frame(topic: str, partition: int, acks: int) -> bytes:
@@ -177,6 +201,7 @@ def main() -> None:
     parser.add_argument("--partitions", type=int, default=6)
     parser.add_argument("--acks", type=int, default=1, choices=[1, -1])
     parser.add_argument("--topic", default="bench")
+    parser.add_argument("--memory", action="store_true", help="partitions that keep nothing")
     parser.add_argument("--bootstrap", help="host:port of a running broker that leads the topic")
     parser.add_argument("--pid", type=int, help="that broker's process id")
     options = parser.parse_args()
@@ -186,14 +211,18 @@ def main() -> None:
         return
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    child = context.Process(target=serve, args=(theirs, options.partitions), daemon=True)
-    child.start()
-    try:
-        run(("127.0.0.1", ours.recv()), child.pid, options)
-    finally:
-        ours.send("end")
-        child.join(5)
-        child.kill()
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = None if options.memory else temporary
+        child = context.Process(
+            target=serve, args=(theirs, options.partitions, directory), daemon=True
+        )
+        child.start()
+        try:
+            run(("127.0.0.1", ours.recv()), child.pid, options)
+        finally:
+            ours.send("end")
+            child.join(10)
+            child.kill()
 
 
 if __name__ == "__main__":
