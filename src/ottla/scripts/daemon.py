@@ -160,8 +160,12 @@ def _run(daemon: Daemon, event_log: EventLogConfig, arguments: argparse.Namespac
         trio.run(supervise, body, events, progress, on_started)
     except BaseException as error:  # noqa: BLE001  the outermost boundary: all become exit codes
         found = leaves(error)
+        if not progress.started and all(isinstance(leaf, ConfigError) for leaf in found):
+            for leaf in found:
+                print(leaf, file=sys.stderr)
+            return EXIT_CONFIG
         if not progress.started and all(
-            isinstance(leaf, CannotStart) or _is_users(leaf) for leaf in found
+            isinstance(leaf, CannotStart | ConfigError) or _is_users(leaf) for leaf in found
         ):
             for leaf in found:
                 _fail(f"{daemon.name} cannot start: {_describe(leaf, daemon)}")
