@@ -220,7 +220,7 @@ def _route(api: Api, version: int) -> _Route:
         api=api,
         version=version,
         header=request_header_version(api.key, version),
-        decode=partial(codec.decode, api.request_type),
+        decode=partial(codec.decode_request, api.request_type),
         handle=api.handle,
         is_async=api.is_async,
         encode_parts=codec.encode_parts,

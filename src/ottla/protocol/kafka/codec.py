@@ -32,6 +32,16 @@ def decode(cls: type[T], version: int, data: BytesLike, offset: int = 0) -> T:
     return message  # type: ignore[no-any-return]  # an instance of cls by construction
 
 
+def decode_request(cls: type[T], version: int, data: BytesLike, offset: int = 0) -> T:
+    """Like `decode`, but bytes after the end of the message are ignored, as Kafka's brokers do.
+
+    librdkafka sends such: its Metadata v12 for all topics writes the null array as four bytes.
+    """
+    schema = cls.__schema__  # type: ignore[attr-defined]  # put there by @message
+    decoder = schema.decoders.get(version) or decoder_of(schema, version)
+    return decoder(data, offset)[0]  # type: ignore[no-any-return]  # an instance of cls
+
+
 def decode_prefix(cls: type[T], version: int, data: BytesLike, offset: int = 0) -> tuple[T, int]:
     """Like `decode`, for a message that more bytes may follow: the message and where it ends."""
     message, end = decoder_of(schema_of(cls), version)(data, offset)
