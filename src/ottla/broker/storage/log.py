@@ -347,14 +347,18 @@ class Log:
             self._events.info("log.append_recovered")
         tail = self._reader.tail
         epochs = self.epochs
+        next_offset = self.log_end
         for batch in batches:
+            if batch.first_offset != next_offset:
+                tail.clear()  # a hole: the batch before does not hold the offsets up to this one
+            next_offset = batch.last_offset + 1
             tail.append(batch.first_offset, position + batch.position)
             if batch.leader_epoch != epochs.latest and batch.leader_epoch >= 0:
                 epochs.assign(batch.leader_epoch, batch.first_offset)
             if batch.producer_id >= 0:
                 self._remember(batch, segment)
-        self.unflushed_messages += last.last_offset + 1 - self.log_end
-        self.log_end = last.last_offset + 1
+        self.unflushed_messages += next_offset - self.log_end
+        self.log_end = next_offset
         if self.unflushed_messages >= self.config.flush_messages:
             self.flush()
 
