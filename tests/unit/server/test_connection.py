@@ -259,6 +259,41 @@ async def test_an_unencodable_response_is_a_bug_like_any_other(autojump_clock):
         assert answer.error_code == ErrorCode.UNKNOWN_SERVER_ERROR
 
 
+async def test_a_parked_reply_may_hang_up(autojump_clock):
+    class HangsUp:
+        async def wait(self) -> HeartbeatResponse:
+            await trio.sleep(1)
+            raise HangUp("on purpose")
+
+    async with serving(heartbeat(lambda request, ctx: HangsUp())) as served:
+        peer = await served.connect()
+        await peer.send(HEARTBEAT, 0)
+        assert await peer.is_closed()
+        assert served.server.connection_count == 0
+
+
+async def test_a_failure_that_has_no_form_in_the_version_closes_the_connection(autojump_clock):
+    def refuse(request: HeartbeatRequest, ctx: RequestContext) -> HeartbeatResponse:
+        raise NotController("elsewhere")
+
+    def unfit(request, code, message):
+        return HeartbeatResponse(error_code=1 << 20)
+
+    api = Api(
+        ApiKey.HEARTBEAT,
+        versions=(0, 4),
+        request_type=HeartbeatRequest,
+        handle=refuse,
+        failed=unfit,
+    )
+    async with serving(api) as served:
+        peer = await served.connect()
+        await peer.send(HEARTBEAT, 0)
+        assert await peer.is_closed()
+        assert len(served.events.named("request.failed")) == 1
+        assert not served.refusals()
+
+
 async def test_a_broken_invariant_ends_the_server(autojump_clock):
     def broken(request: HeartbeatRequest, ctx: RequestContext) -> HeartbeatResponse:
         raise AssertionError("no such state")

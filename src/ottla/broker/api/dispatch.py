@@ -32,7 +32,7 @@ from ottla.broker.api.registry import Registry
 from ottla.broker.errors import BrokerError
 from ottla.protocol.kafka import codec
 from ottla.protocol.kafka.api_keys import ApiKey
-from ottla.protocol.kafka.errors import ErrorCode, ProtocolError
+from ottla.protocol.kafka.errors import EncodeError, ErrorCode, ProtocolError
 from ottla.protocol.kafka.headers import (
     decode_request_header,
     request_header_version,
@@ -184,23 +184,33 @@ class Dispatcher:
     def failure(
         self, route: _Route, request: Message, ctx: RequestContext, error: Exception
     ) -> Parts:
-        """The response for a handler that raised; what is no expected outcome is an event too."""
+        """The response for a handler that raised; what is no expected outcome is an event too.
+
+        HangUp where no response can be made of it.
+        """
         if isinstance(error, BrokerError):
             code, text = error.code, str(error) or None
         else:
             if isinstance(error, HangUp) or _breaks_an_invariant(error):
                 raise error
             code, text = ErrorCode.UNKNOWN_SERVER_ERROR, None
-            self._events.error(
-                "request.failed",
-                api=route.api.key.name,
-                version=route.version,
-                correlation_id=ctx.correlation_id,
-                client_id=ctx.client_id,
-                peer=str(ctx.connection.peer),
-                exc_info=error,
-            )
-        return route.response(route.api.failure(request, code, text), ctx.correlation_id)
+            self._report(route, ctx, error)
+        try:
+            return route.response(route.api.failure(request, code, text), ctx.correlation_id)
+        except (EncodeError, ProtocolError) as unfit:
+            self._report(route, ctx, unfit)
+            raise HangUp(f"{route.api.key.name} {route.version} has no form for {code}") from unfit
+
+    def _report(self, route: _Route, ctx: RequestContext, error: Exception) -> None:
+        self._events.error(
+            "request.failed",
+            api=route.api.key.name,
+            version=route.version,
+            correlation_id=ctx.correlation_id,
+            client_id=ctx.client_id,
+            peer=str(ctx.connection.peer),
+            exc_info=error,
+        )
 
     def _unserved(self, key: int, version: int, correlation_id: int) -> Parts:
         if key == ApiKey.API_VERSIONS and version > 0:

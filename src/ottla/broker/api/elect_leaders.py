@@ -54,9 +54,10 @@ async def handle(request: ElectLeadersRequest, ctx: RequestContext) -> ElectLead
 def failed(
     request: ElectLeadersRequest, code: ErrorCode, message: str | None
 ) -> ElectLeadersResponse:
-    """`code` at the top, and for every partition, as version 0 has no other place for it."""
+    """`code` for every partition, or at the top when none is named, which version 0 cannot say."""
+    if request.topic_partitions is None:
+        return ElectLeadersResponse(error_code=code)
     return ElectLeadersResponse(
-        error_code=code,
         replica_election_results=[
             ReplicaElectionResult(
                 topic=topic.topic,
@@ -65,7 +66,7 @@ def failed(
                     for index in topic.partitions
                 ],
             )
-            for topic in request.topic_partitions or []
+            for topic in request.topic_partitions
         ],
     )
 

@@ -247,6 +247,8 @@ class Connection:
         except ConnectionLost as lost:
             self._events.debug("connection.lost", peer=str(self._stream.peer), reason=str(lost))
             self._scope.cancel()
+        except HangUp as wanted:
+            self.close(str(wanted))
 
     async def _next_replies(self) -> Parts:
         """The queue's first reply, once it is there, and those behind it that need no waiting."""
