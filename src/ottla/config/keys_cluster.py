@@ -116,6 +116,7 @@ ENSEMBLE = table(
         10,
         "Requests sent to the ensemble before the first answer has to arrive.",
         at_least(1),
+        acts=False,
     ),
     Key(
         "embedded.coordinator.client.port",
@@ -299,6 +300,7 @@ QUEUES = table(
         50,
         "Connections that may wait to be accepted.",
         at_least(1),
+        acts=False,
     ),
     Key(
         "queued.max.requests",
@@ -350,6 +352,7 @@ QUEUES = table(
         "Upper bound of worker processes for work per record, away from the network loop.",
         at_least(1),
         update=Update.CLUSTER,
+        acts=False,
     ),
     Key(
         "request.timeout.ms",
@@ -357,6 +360,7 @@ QUEUES = table(
         30_000,
         "How long this broker waits for an answer of another where no other key says so.",
         at_least(1),
+        acts=False,
     ),
     Key(
         "message.max.bytes",
@@ -372,6 +376,7 @@ QUEUES = table(
         2_000,
         "Partitions in one answer to DescribeTopicPartitions.",
         at_least(1),
+        acts=False,
     ),
 )
 

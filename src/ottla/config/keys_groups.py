@@ -189,6 +189,7 @@ TRANSACTIONS = table(
         "How long the sequence numbers of a silent producer are remembered.",
         at_least(1),
         update=Update.CLUSTER,
+        acts=False,
     ),
     Key(
         "producer.id.expiration.check.interval.ms",
@@ -196,6 +197,7 @@ TRANSACTIONS = table(
         600_000,
         "How often such producers are forgotten.",
         at_least(1),
+        acts=False,
     ),
 )
 

@@ -59,6 +59,7 @@ LOG = table(
         " do not all close at once. Default: log.roll.jitter.hours.",
         at_least(0),
         update=_LIVE,
+        acts=False,
     ),
     Key("log.roll.jitter.hours", _T.INT, 0, "The same in hours.", at_least(0), update=_LIVE),
     Key(
@@ -68,6 +69,7 @@ LOG = table(
         "Age at which records may be deleted; -1: never. Default: log.retention.minutes.",
         _FOREVER,
         update=_LIVE,
+        acts=False,
     ),
     Key(
         "log.retention.minutes",
@@ -145,6 +147,7 @@ LOG = table(
         60_000,
         "How often recovery points go to disk.",
         at_least(1),
+        acts=False,
     ),
     Key(
         "log.flush.start.offset.checkpoint.interval.ms",
@@ -152,6 +155,7 @@ LOG = table(
         60_000,
         "How often the first offsets of logs go to disk.",
         at_least(1),
+        acts=False,
     ),
     Key(
         "log.segment.delete.delay.ms",
@@ -221,6 +225,7 @@ LOG = table(
         30_000,
         "Time after the start before upkeep of the logs begins.",
         at_least(0),
+        acts=False,
     ),
     Key(
         "num.recovery.threads.per.data.dir",
@@ -229,6 +234,7 @@ LOG = table(
         "Logs of one directory that are recovered at the same time after a crash.",
         at_least(1),
         update=_LIVE,
+        acts=False,
     ),
     Key(
         "compression.type",
@@ -245,6 +251,7 @@ LOG = table(
         "Level of gzip, where the broker compresses.",
         Either(-1, between(1, 9)),
         update=_LIVE,
+        acts=False,
     ),
     Key(
         "compression.lz4.level",
@@ -253,6 +260,7 @@ LOG = table(
         "Level of lz4, where the broker compresses.",
         between(1, 17),
         update=_LIVE,
+        acts=False,
     ),
     Key(
         "compression.zstd.level",
@@ -261,6 +269,7 @@ LOG = table(
         "Level of zstd, where the broker compresses.",
         between(-131_072, 22),
         update=_LIVE,
+        acts=False,
     ),
 )
 
@@ -273,6 +282,7 @@ CLEANER = table(
         "Worker processes that compact logs.",
         at_least(0),
         update=_LIVE,
+        acts=False,
     ),
     Key(
         "log.cleaner.io.max.bytes.per.second",
@@ -280,6 +290,7 @@ CLEANER = table(
         DOUBLE_MAX,
         "Bytes per second that compaction may read and write.",
         update=_LIVE,
+        acts=False,
     ),
     Key(
         "log.cleaner.dedupe.buffer.size",
@@ -287,6 +298,7 @@ CLEANER = table(
         128 * 1024 * 1024,
         "Memory for the keys seen in one pass, over all cleaner threads.",
         update=_LIVE,
+        acts=False,
     ),
     Key(
         "log.cleaner.io.buffer.size",
@@ -295,6 +307,7 @@ CLEANER = table(
         "Memory for reading and writing.",
         at_least(0),
         update=_LIVE,
+        acts=False,
     ),
     Key(
         "log.cleaner.io.buffer.load.factor",
@@ -302,6 +315,7 @@ CLEANER = table(
         0.9,
         "How full the memory for keys may become.",
         update=_LIVE,
+        acts=False,
     ),
     Key(
         "log.cleaner.backoff.ms",
@@ -310,6 +324,7 @@ CLEANER = table(
         "Pause when there is nothing to compact.",
         at_least(0),
         update=_LIVE,
+        acts=False,
     ),
     Key(
         "log.cleaner.min.cleanable.ratio",
@@ -318,6 +333,7 @@ CLEANER = table(
         "Share of a log not compacted yet that makes it worth a pass.",
         between(0, 1),
         update=_LIVE,
+        acts=False,
     ),
     Key(
         "log.cleaner.delete.retention.ms",
@@ -326,6 +342,7 @@ CLEANER = table(
         "How long the marker of a deleted key stays in a compacted log.",
         at_least(0),
         update=_LIVE,
+        acts=False,
     ),
     Key(
         "log.cleaner.min.compaction.lag.ms",
@@ -334,6 +351,7 @@ CLEANER = table(
         "Age below which a record is not compacted.",
         at_least(0),
         update=_LIVE,
+        acts=False,
     ),
     Key(
         "log.cleaner.max.compaction.lag.ms",
@@ -342,6 +360,7 @@ CLEANER = table(
         "Age above which a record is compacted whatever the ratio.",
         at_least(1),
         update=_LIVE,
+        acts=False,
     ),
 )
 
@@ -359,7 +378,8 @@ def _twin(name: str, broker: str, factor: int = 1, *more: Fallback) -> TopicKey:
         if default is None:
             value = _TWINS[fallback.name].default
             default = None if value is None else _scaled(value, fallback.factor)
-    doc = f"The topic's own {broker}."
+    # A key that tools only look at says so for the topic too.
+    doc = row.doc if row.doc.startswith("Shown") else f"The topic's own {broker}."
     key = Key(name, row.type, default, doc, row.limit, Update.CLUSTER, row.acts)
     return TopicKey(key, (Fallback(broker, factor), *more))
 
