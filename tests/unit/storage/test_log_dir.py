@@ -1,0 +1,216 @@
+"""Log directories: ownership, checkpoints, loading, making and deleting logs."""
+
+from uuid import UUID
+
+import pytest
+
+from ottla.broker.errors import KafkaStorageError, LogDirNotFound
+from ottla.broker.ids import TopicPartition
+from ottla.broker.storage.checkpoints import MalformedCheckpoint, decode_offsets, encode_offsets
+from ottla.broker.storage.log_config import LogConfig
+from ottla.broker.storage.log_dir import ForeignLogDir, LogDirInUse, LogManager
+from ottla.runtime.memory import MemoryDisk, RecordingEvents
+from tests.support.logs import NOW_MS, append, batch
+
+A, B = TopicPartition("a.b_c", 0), TopicPartition("x-1", 12)
+CONFIG = LogConfig(file_delete_delay_ms=1000)
+UNIQUE = UUID(int=0xABC)
+
+
+def config_of(topic: str) -> LogConfig:
+    del topic
+    return CONFIG
+
+
+async def managed(
+    disk: MemoryDisk, *paths: str, broker_id: int = 1, events: RecordingEvents | None = None
+) -> LogManager:
+    manager = LogManager(disk, paths or ("/d1",), events=events or RecordingEvents())
+    manager.claim(broker_id=broker_id, cluster_id="cluster")
+    await manager.load(config_of, now_ms=NOW_MS)
+    return manager
+
+
+async def test_logs_and_checkpoints_survive_a_clean_stop() -> None:
+    disk = MemoryDisk()
+    manager = await managed(disk)
+    for tp in (A, B):
+        log = manager.create(tp, CONFIG, now_ms=NOW_MS, topic_id=UUID(int=5))
+        append(log, batch(b"one", b"two"))
+        append(log, batch(b"three"))
+    manager.logs[B].advance_log_start(1)
+    manager.note_high_watermark(A, 2)
+    manager.close(clean=True)
+    assert disk.read("/d1/recovery-point-offset-checkpoint") == b"0\n2\na.b_c 0 3\nx-1 12 3\n"
+    assert disk.read("/d1/log-start-offset-checkpoint") == b"0\n1\nx-1 12 1\n"
+    assert disk.read("/d1/replication-offset-checkpoint") == b"0\n1\na.b_c 0 2\n"
+    assert disk.read("/d1/meta.properties") == b"version=0\nbroker.id=1\ncluster.id=cluster\n"
+    assert disk.read("/d1/.kafka_cleanshutdown") == b'{"version":0,"brokerEpoch":-1}'
+
+    events = RecordingEvents()
+    manager = await managed(disk, events=events)
+    assert {tp: (log.log_start, log.log_end) for tp, log in manager.logs.items()} == {
+        A: (0, 3),
+        B: (1, 3),
+    }
+    assert manager.high_watermark(A) == 2
+    assert manager.high_watermark(B) == 0
+    assert manager.logs[A].topic_id == UUID(int=5)
+    assert len(events.named("log.loaded")) == 2
+    assert events.named("logs.loaded")[0].fields == {"count": 2, "clean": True}
+    assert not disk.exists("/d1/.kafka_cleanshutdown"), "from now on a kill is not a clean stop"
+
+
+async def test_kill_is_followed_by_recovery() -> None:
+    disk = MemoryDisk()
+    manager = await managed(disk)
+    log = manager.create(A, CONFIG, now_ms=NOW_MS)
+    append(log, batch(b"whole"))
+    append(log, batch(b"torn"))
+    manager.close(clean=False)
+    file = disk.open(f"/d1/{A}/{0:020d}.log")
+    file.truncate(file.size() - 1)
+    events = RecordingEvents()
+    manager = await managed(disk, events=events)
+    assert manager.logs[A].log_end == 1
+    assert len(events.named("log.recovered")) == 1
+
+
+async def test_directory_of_another_process_broker_or_cluster_is_refused() -> None:
+    disk = MemoryDisk()
+    manager = await managed(disk)
+    with pytest.raises(LogDirInUse, match="/d1"):
+        LogManager(disk, ["/d1"], events=RecordingEvents())
+    manager.close(clean=True)
+    other = LogManager(disk, ["/d1"], events=RecordingEvents())
+    assert (other.meta.broker_id, other.meta.cluster_id) == (1, "cluster")
+    with pytest.raises(ForeignLogDir, match="broker 1, not of 2"):
+        other.claim(broker_id=2, cluster_id="cluster")
+    with pytest.raises(ForeignLogDir, match="cluster cluster, not of club"):
+        other.claim(broker_id=1, cluster_id="club")
+    other.close(clean=False)
+    disk.replace("/d1/meta.properties", b"#\n#Mon\nversion=1\nnode.id=1\n")
+    with pytest.raises(ForeignLogDir, match="version"):
+        LogManager(disk, ["/d1"], events=RecordingEvents())
+    disk.replace("/d1/meta.properties", b"version=0\nbroker.id=1\ncluster.id=cluster\n")
+    disk.make_dirs("/d2")
+    disk.replace("/d2/meta.properties", b"version=0\nbroker.id=2\ncluster.id=cluster\n")
+    with pytest.raises(ForeignLogDir, match="/d2"):
+        LogManager(disk, ["/d1", "/d2"], events=RecordingEvents())
+    LogManager(disk, ["/d1"], events=RecordingEvents()).close(clean=False)
+
+
+async def test_new_logs_go_where_the_fewest_are() -> None:
+    disk = MemoryDisk()
+    manager = await managed(disk, "/d1", "/d2")
+    for partition in range(5):
+        manager.create(TopicPartition("t", partition), CONFIG, now_ms=NOW_MS)
+    assert [len(log_dir.logs) for log_dir in manager.dirs] == [3, 2]
+    assert manager.dir_of(TopicPartition("t", 1)).path == "/d2"
+    with pytest.raises(LogDirNotFound):
+        manager.dir_of(A)
+    same = manager.create(TopicPartition("t", 1), CONFIG, now_ms=NOW_MS)
+    assert same is manager.get(TopicPartition("t", 1))
+
+
+async def test_partition_in_two_directories_is_refused() -> None:
+    disk = MemoryDisk()
+    for path in ("/d1", "/d2"):
+        disk.make_dirs(f"{path}/{A}")
+    manager = LogManager(disk, ["/d1", "/d2"], events=RecordingEvents())
+    with pytest.raises(ForeignLogDir, match=r"/d1/a\.b_c-0"):
+        await manager.load(config_of, now_ms=NOW_MS)
+
+
+async def test_deleted_log_is_renamed_first_and_removed_later() -> None:
+    disk = MemoryDisk()
+    manager = await managed(disk)
+    log = manager.create(A, CONFIG, now_ms=NOW_MS)
+    append(log, batch(b"v"))
+    manager.note_high_watermark(A, 1)
+    info = log.read(0, 100, end=1, at_least_one=True)
+    manager.delete(A, now_ms=NOW_MS, unique=UNIQUE)
+    manager.delete(A, now_ms=NOW_MS, unique=UNIQUE)
+    gone = f"/d1/a.b_c-0.{UNIQUE.hex}-delete"
+    assert disk.is_dir(gone)
+    assert manager.get(A) is None
+    assert manager.high_watermark(A) == 0
+    assert not isinstance(info.data, bytes)
+    assert len(info.data.read()) == len(info.data), "a reply on its way can still be sent"
+    with pytest.raises(KafkaStorageError):
+        append(log, batch(b"v"))
+    assert manager.create(A, CONFIG, now_ms=NOW_MS).log_end == 0
+    manager.remove_doomed(NOW_MS + 999)
+    assert disk.is_dir(gone)
+    manager.remove_doomed(NOW_MS + 1000)
+    assert not disk.exists(gone)
+
+
+async def test_start_removes_deleted_logs_and_leaves_strangers_alone() -> None:
+    disk = MemoryDisk()
+    disk.make_dirs(f"/d1/t-0.{UNIQUE.hex}-delete")
+    disk.make_dirs("/d1/lost+found")
+    events = RecordingEvents()
+    manager = await managed(disk, events=events)
+    assert not manager.logs
+    assert not disk.exists(f"/d1/t-0.{UNIQUE.hex}-delete")
+    assert disk.exists("/d1/lost+found")
+    assert events.named("log_dir.stranger_found")[0].fields["name"] == "lost+found"
+
+
+async def test_longest_topic_names_can_be_deleted() -> None:
+    disk = MemoryDisk()
+    manager = await managed(disk)
+    tp = TopicPartition("t" * 249, 0)
+    manager.create(tp, CONFIG, now_ms=NOW_MS)
+    manager.delete(tp, now_ms=NOW_MS, unique=UNIQUE)
+    (name,) = [name for name in disk.list_dir("/d1") if name.endswith("-delete")]
+    assert len(name) == 255
+
+
+async def test_upkeep_deletes_flushes_and_checkpoints() -> None:
+    disk = MemoryDisk()
+    manager = await managed(disk)
+    config = LogConfig(segment_bytes=200, retention_bytes=200, file_delete_delay_ms=0)
+    log = manager.create(A, config, now_ms=NOW_MS)
+    for _ in range(6):
+        append(log, batch(b"v" * 50))
+    await manager.upkeep(lambda _: 4, NOW_MS)
+    assert log.log_start == 4
+    assert log.recovery_point >= log.log_start
+    manager.write_checkpoints()
+    assert disk.read("/d1/recovery-point-offset-checkpoint") == (
+        b"0\n1\na.b_c 0 %d\n" % log.recovery_point
+    )
+
+
+async def test_recovery_point_that_goes_down_is_on_disk_at_once() -> None:
+    disk = MemoryDisk()
+    manager = await managed(disk)
+    log = manager.create(A, CONFIG, now_ms=NOW_MS)
+    for _ in range(5):
+        append(log, batch(b"v"))
+    log.flush()
+    manager.write_checkpoints()
+    log.truncate_to(3)
+    assert disk.read("/d1/recovery-point-offset-checkpoint") == b"0\n1\na.b_c 0 3\n"
+
+
+async def test_broken_checkpoints_are_as_good_as_none() -> None:
+    disk = MemoryDisk()
+    manager = await managed(disk)
+    append(manager.create(A, CONFIG, now_ms=NOW_MS), batch(b"v"))
+    manager.close(clean=False)
+    disk.replace("/d1/recovery-point-offset-checkpoint", b"0\n7\n")
+    events = RecordingEvents()
+    manager = await managed(disk, events=events)
+    assert manager.logs[A].log_end == 1
+    assert events.named("checkpoint.ignored")
+
+
+def test_checkpoint_of_offsets_round_trips_and_tells_nonsense() -> None:
+    offsets = {A: 3, B: 0}
+    assert decode_offsets(encode_offsets(offsets)) == offsets
+    for data in (b"0\n1\na 0\n", b"0\n1\na b 1\n", b"1\n0\n", b"0\n2\na 0 1\n"):
+        with pytest.raises(MalformedCheckpoint):
+            decode_offsets(data)
