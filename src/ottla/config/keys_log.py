@@ -61,7 +61,15 @@ LOG = table(
         update=_LIVE,
         acts=False,
     ),
-    Key("log.roll.jitter.hours", _T.INT, 0, "The same in hours.", at_least(0), update=_LIVE),
+    Key(
+        "log.roll.jitter.hours",
+        _T.INT,
+        0,
+        "The same in hours.",
+        at_least(0),
+        update=_LIVE,
+        acts=False,
+    ),
     Key(
         "log.retention.ms",
         _T.LONG,
@@ -69,7 +77,6 @@ LOG = table(
         "Age at which records may be deleted; -1: never. Default: log.retention.minutes.",
         _FOREVER,
         update=_LIVE,
-        acts=False,
     ),
     Key(
         "log.retention.minutes",
@@ -274,7 +281,7 @@ LOG = table(
 )
 
 CLEANER = table(
-    Key("log.cleaner.enable", _T.BOOLEAN, True, "Whether logs are compacted at all."),
+    Key("log.cleaner.enable", _T.BOOLEAN, True, "Whether logs are compacted at all.", acts=False),
     Key(
         "log.cleaner.threads",
         _T.INT,

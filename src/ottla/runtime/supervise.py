@@ -41,9 +41,12 @@ class Progress:
 
 
 async def supervise(
-    body: Body, events: Events, progress: Progress, on_started: Callable[[], None]
+    body: Body, events: Events, progress: Progress, on_started: Callable[[object], None]
 ) -> None:
-    """Run `body` until it returns, with the signals of this process."""
+    """Run `body` until it returns, with the signals of this process.
+
+    `on_started` gets what the body reported as started.
+    """
     stop = trio.Event()
     with trio.open_signal_receiver(*_SIGNALS) as signals:
         async with trio.open_nursery() as helpers:
@@ -59,15 +62,15 @@ async def _run(
     stop: trio.Event,
     start_scope: trio.CancelScope,
     progress: Progress,
-    on_started: Callable[[], None],
+    on_started: Callable[[object], None],
 ) -> None:
     async with trio.open_nursery() as nursery:
         with start_scope:
-            await nursery.start(_call, body, stop)
+            handle = await nursery.start(_call, body, stop)
         if start_scope.cancelled_caught:
             return
         progress.started = True
-        on_started()
+        on_started(handle)
 
 
 async def _call(body: Body, stop: trio.Event, *, task_status: trio.TaskStatus[object]) -> None:

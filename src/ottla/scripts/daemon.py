@@ -182,10 +182,13 @@ def _run(daemon: Daemon, event_log: EventLogConfig, arguments: argparse.Namespac
     return EXIT_OK
 
 
-def _announce(daemon: Daemon, arguments: argparse.Namespace, registered: list[Path]) -> None:
+def _announce(
+    daemon: Daemon, arguments: argparse.Namespace, registered: list[Path], handle: object
+) -> None:
+    own_id = getattr(handle, "broker_id", daemon.id)  # the ensemble may have handed it out
     try:
         run_dir = arguments.run_dir or run_files.default_run_dir()
-        registered.append(run_files.register(run_dir, daemon.kind, daemon.id))
+        registered.append(run_files.register(run_dir, daemon.kind, own_id))
     except OSError as error:
         _fail(f"no pid file: {error}; stop this process by its id {os.getpid()}")
     if arguments.ready_fd is not None:

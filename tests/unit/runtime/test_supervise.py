@@ -28,7 +28,7 @@ async def test_first_signal_asks_the_body_to_stop(number: signal.Signals) -> Non
         handed_over = True
 
     with trio.fail_after(5):
-        await supervise(body, events, progress, lambda: send(number))
+        await supervise(body, events, progress, lambda _: send(number))
     assert progress.started
     assert handed_over
     assert events.named("daemon.stopping")[0].fields == {"signal": number.name}
@@ -42,7 +42,7 @@ async def test_signal_during_the_start_ends_it() -> None:
         await trio.sleep_forever()
 
     with trio.fail_after(5):
-        await supervise(body, RecordingEvents(), progress, lambda: None)
+        await supervise(body, RecordingEvents(), progress, lambda _: None)
     assert not progress.started
 
 
@@ -55,5 +55,5 @@ async def test_failure_of_the_body_comes_out_after_its_helpers_ended() -> None:
         raise LookupError("broken")
 
     with pytest.raises(ExceptionGroup) as caught, trio.fail_after(5):
-        await supervise(body, RecordingEvents(), progress, lambda: None)
+        await supervise(body, RecordingEvents(), progress, lambda _: None)
     assert [type(leaf) for leaf in leaves(caught.value)] == [LookupError]
