@@ -1,0 +1,331 @@
+"""One client's connection: the order of its requests, and the bytes on their way out.
+
+Requests take effect and are answered in the order they came. A write goes to the leader at once
+and takes its place in the queue; a read behind it waits there until it has been applied here, so
+that the client sees its own writes. With an empty queue a read is answered where it stands.
+
+Nothing here waits but for room: `port` moves the bytes. What is to be sent gathers in `_out` and
+leaves once per turn of the loop. All of it runs on the loop's one thread.
+"""
+
+import struct
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import trio
+
+from ottla.coordinator.client_port.statistics import Counters
+from ottla.coordinator.ports import Member
+from ottla.coordinator.tree.access import authenticate
+from ottla.coordinator.tree.reads import Asker, answer
+from ottla.coordinator.tree.values import Applied, Refused
+from ottla.protocol.zookeeper.data import Id
+from ottla.protocol.zookeeper.errors import DecodeError, ProtocolError, ZkError
+from ottla.protocol.zookeeper.framing import reply_frame
+from ottla.protocol.zookeeper.jute import Reader
+from ottla.protocol.zookeeper.messages import AuthPacket, SetWatches, SetWatches2
+from ottla.protocol.zookeeper.opcodes import OpCode
+from ottla.protocol.zookeeper.session import event_frame
+from ottla.runtime.interfaces import Stream
+
+QUEUE_MAX = 1000
+"""Requests of one client that may wait for writes before no more are read from it."""
+OUT_BYTES_MAX = 1 << 20
+"""Bytes that a client may leave unread before no more requests are read from it."""
+OUT_BYTES_LIMIT = 64 << 20
+"""Watch events come unasked; a client that leaves so much unread is let go."""
+NO_ZXID = -1
+
+WRITES = frozenset(
+    int(opcode)
+    for opcode in (
+        OpCode.CREATE,
+        OpCode.CREATE2,
+        OpCode.CREATE_CONTAINER,
+        OpCode.CREATE_TTL,
+        OpCode.DELETE,
+        OpCode.SET_DATA,
+        OpCode.SET_ACL,
+        OpCode.CHECK,
+        OpCode.MULTI,
+        # Through the log, so that its answer comes after all that was written before it anywhere.
+        OpCode.SYNC,
+        OpCode.CLOSE_SESSION,
+    )
+)
+_HEADER = struct.Struct(">ii")
+_PING = int(OpCode.PING)
+_AUTH = int(OpCode.AUTH)
+_SET_WATCHES = int(OpCode.SET_WATCHES)
+_SET_WATCHES2 = int(OpCode.SET_WATCHES2)
+_CLOSE_SESSION = int(OpCode.CLOSE_SESSION)
+
+
+class _Waiting:
+    """A request in the queue. A read keeps its body, a write waits for `outcome`."""
+
+    __slots__ = ("arrived", "body", "connection", "opcode", "outcome", "xid")
+
+    def __init__(self, connection: "Connection", xid: int, opcode: int, body: bytes | None) -> None:
+        self.connection = connection
+        self.xid = xid
+        self.opcode = opcode
+        self.body = body  # None: a write, or what is answered already
+        self.outcome: bytes | None = None  # the whole reply
+        self.arrived = connection.turn_began
+
+    def on_applied(self, applied: Applied) -> None:
+        error = applied.error
+        self.outcome = reply_frame(self.xid, applied.zxid, error, applied.reply)
+        connection = self.connection
+        if error == ZkError.SESSIONMOVED:
+            # The client is elsewhere by now; an answer from here would only mislead it.
+            connection.close("session moved")
+        else:
+            connection.drain()
+
+
+class Connection:
+    """From the accepted stream to its close. Before `session_id` is set it has no session.
+
+    `mark_dirty(self)` asks for a `flush` at the end of the turn.
+    """
+
+    __slots__ = (
+        "_answered",
+        "_mark_dirty",
+        "_member",
+        "_oldest",
+        "_out",
+        "_queue",
+        "_room",
+        "_super_digest",
+        "_total",
+        "asker",
+        "auth",
+        "close_reason",
+        "closed",
+        "counters",
+        "established_ms",
+        "finishing",
+        "last_opcode",
+        "last_xid",
+        "last_zxid",
+        "leaving",
+        "out_bytes",
+        "sending",
+        "session_id",
+        "stream",
+        "timeout_ms",
+        "turn_began",
+        "unsent",
+    )
+
+    def __init__(
+        self,
+        stream: Stream,
+        member: Member,
+        mark_dirty: Callable[["Connection"], None],
+        total: Counters,
+        super_digest: str | None,
+    ) -> None:
+        self.stream = stream
+        self._member = member
+        self._mark_dirty = mark_dirty
+        self._total = total
+        self._super_digest = super_digest
+        self._queue: deque[_Waiting] = deque()
+        self._out: list[bytes] = []
+        self._answered = 0  # requests answered since the last take_out
+        self._oldest = 0.0  # when the first of them arrived
+        self.out_bytes = 0  # in _out and unsent
+        self.unsent = b""  # what a full socket would not take; goes before _out
+        self.session_id = 0
+        self.timeout_ms = 0
+        self.established_ms = 0
+        self.auth: list[Id] = [Id("ip", stream.peer.host)]
+        self.asker = Asker(0, self.auth)
+        self.closed = False
+        self.close_reason = ""
+        self.leaving = False  # it asked to close its session
+        self.sending = False  # a task of its own waits for the full socket
+        self._room: trio.Event | None = None  # the reader waits for it
+        self.finishing = False  # no more requests; close once everything is sent
+        self.counters = Counters()
+        self.turn_began = 0.0
+        self.last_xid = self.last_opcode = self.last_zxid = 0
+
+    @property
+    def outstanding(self) -> int:
+        return len(self._queue)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether to read nothing more from the client for now."""
+        return len(self._queue) >= QUEUE_MAX or self.out_bytes >= OUT_BYTES_MAX
+
+    async def wait_room(self) -> None:
+        """Until `is_full` is over, or the connection closed."""
+        while self.is_full and not self.closed:
+            self._room = trio.Event()
+            await self._room.wait()
+
+    def wake_reader(self) -> None:
+        if self._room is not None:
+            self._room.set()
+            self._room = None
+
+    def bind(self, session_id: int, timeout_ms: int, now_ms: int) -> None:
+        self.session_id = session_id
+        self.timeout_ms = timeout_ms
+        self.established_ms = now_ms
+        self.asker = Asker(session_id, self.auth)
+
+    def receive(self, frames: Iterable[memoryview], now: float) -> None:
+        """Requests that arrived together. Raises ProtocolError, NotServing."""
+        self.turn_began = now
+        count = 0
+        for frame in frames:
+            if self.finishing:
+                return
+            if len(frame) < 8:
+                raise ProtocolError(f"a request of {len(frame)} bytes")
+            count += 1
+            xid, opcode = _HEADER.unpack_from(frame)
+            self.last_xid = xid
+            self.last_opcode = opcode
+            if opcode in WRITES:
+                self._write(xid, opcode, bytes(frame[8:]))
+            elif opcode == _AUTH:
+                self._authenticate(xid, frame)
+            elif self._queue:
+                self._queue.append(_Waiting(self, xid, opcode, bytes(frame[8:])))
+            else:
+                self._read(xid, opcode, Reader(frame, 8))
+        self.counters.received += count
+        self._total.received += count
+
+    def send(self, frame: bytes) -> None:
+        """What is not the answer to a request: the handshake's response."""
+        self._send(frame)
+
+    def send_event(self, kind: int, path: str, zxid: int) -> None:
+        self._send(event_frame(kind, path, zxid))
+
+    def drain(self) -> None:
+        """Answer from the head of the queue all that can be answered now."""
+        queue = self._queue
+        while queue and not self.closed:
+            head = queue[0]
+            if head.outcome is not None:
+                queue.popleft()
+                self._reply(head.outcome, head.arrived)
+                if head.opcode == _CLOSE_SESSION:
+                    self.finish("session closed by its client")
+            elif head.body is not None:
+                queue.popleft()
+                self._read(head.xid, head.opcode, Reader(head.body))
+            else:
+                break
+        self.wake_reader()
+
+    def take_out(self, now: float) -> bytes:
+        """Everything that waits to be sent; the caller sends it or puts it back as `unsent`."""
+        out = self._out
+        if self._answered:
+            elapsed = now - self._oldest
+            self.counters.latency.add(elapsed, self._answered)
+            self._total.latency.add(elapsed, self._answered)
+            self._answered = 0
+            self.last_zxid = self._member.tree.last_zxid
+        self.counters.sent += len(out)
+        self._total.sent += len(out)
+        if self.unsent:
+            out.insert(0, self.unsent)
+            self.unsent = b""
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        return data
+
+    def finish(self, reason: str) -> None:
+        """Close after everything that is queued for sending has left."""
+        if not self.finishing:
+            self.finishing = True
+            self.close_reason = reason
+            self._mark_dirty(self)
+
+    def close(self, reason: str) -> None:
+        if not self.closed:
+            self.closed = True
+            self.close_reason = self.close_reason or reason
+            self._queue.clear()
+            self.stream.close()
+            self.wake_reader()
+
+    def _write(self, xid: int, opcode: int, body: bytes) -> None:
+        waiting = _Waiting(self, xid, opcode, None)
+        self._queue.append(waiting)
+        if opcode == _CLOSE_SESSION:
+            self.leaving = True
+        self._member.submit_nowait(self.session_id, opcode, body, self.auth, waiting.on_applied)
+
+    def _read(self, xid: int, opcode: int, body: Reader) -> None:
+        tree = self._member.tree
+        try:
+            if opcode == _PING:
+                reply = b""
+            elif opcode in (_SET_WATCHES, _SET_WATCHES2):
+                reply = self._set_watches(opcode, body)
+            else:
+                reply = answer(tree, self._member.watches, self.asker, opcode, body)
+            self._reply(reply_frame(xid, tree.last_zxid, 0, reply), self.turn_began)
+        except Refused as refused:
+            self._reply(reply_frame(xid, tree.last_zxid, refused.error), self.turn_began)
+
+    def _set_watches(self, opcode: int, body: Reader) -> bytes:
+        try:
+            if opcode == _SET_WATCHES2:
+                request = SetWatches2.decode(body)
+            else:
+                request = SetWatches2(*SetWatches.decode(body), [], [])
+        except DecodeError:
+            raise Refused(ZkError.MARSHALLINGERROR) from None
+        member = self._member
+        for _, event in member.watches.rearm(self.session_id, request, member.tree):
+            self.send_event(event.type, event.path, NO_ZXID)
+        return b""
+
+    def _authenticate(self, xid: int, frame: memoryview) -> None:
+        """Holds for the requests behind it, even where an earlier write is still on its way."""
+        packet = AuthPacket.decode(Reader(frame, 8))
+        address = self.stream.peer.host
+        proved = authenticate(packet.scheme, packet.auth or b"", address, self._super_digest)
+        error = ZkError.AUTHFAILED if proved is None else ZkError.OK
+        # A new list: requests that were submitted hold the old one.
+        self.auth = self.auth + [who for who in proved or () if who not in self.auth]
+        self.asker = Asker(self.session_id, self.auth)
+        waiting = _Waiting(self, xid, _AUTH, None)
+        waiting.outcome = reply_frame(xid, 0, error)
+        self._queue.append(waiting)
+        self.drain()
+        if proved is None:
+            self.finish("authentication failed")
+
+    def _reply(self, frame: bytes, arrived: float) -> None:
+        if not self._answered or arrived < self._oldest:
+            self._oldest = arrived
+        self._answered += 1
+        self._send(frame)
+
+    def _send(self, frame: bytes) -> None:
+        if self.closed:
+            return
+        if not self._out:
+            self._mark_dirty(self)
+        self._out.append(frame)
+        self.out_bytes += len(frame)
+        if self.out_bytes > OUT_BYTES_LIMIT:
+            self.close("does not read what it is sent")
+
+
+__all__ = ["OUT_BYTES_LIMIT", "OUT_BYTES_MAX", "QUEUE_MAX", "WRITES", "Connection"]

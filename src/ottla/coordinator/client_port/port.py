@@ -1,0 +1,332 @@
+"""The listener for ZooKeeper clients: accepts, shakes hands, moves bytes.
+
+Task tree: `serve` > {flusher, one task per connection: handshake, then reader}, and a sender for a
+connection only while its socket is full. Whoever ends a connection closes its stream; its own task
+then cleans up.
+"""
+
+from collections.abc import Sequence
+
+import trio
+
+from ottla.coordinator.client_port.connection import Connection
+from ottla.coordinator.client_port.statistics import Counters
+from ottla.coordinator.four_letter_words import Facts, respond
+from ottla.coordinator.ports import Member, NotServing
+from ottla.coordinator.settings import CoordinatorSettings
+from ottla.coordinator.tree.access import AuthIds
+from ottla.coordinator.tree.values import REOPEN_SESSION, Applied
+from ottla.protocol.zookeeper.errors import FrameTooLarge, ProtocolError, ZkError, guess_protocol
+from ottla.protocol.zookeeper.framing import FrameReader, frame
+from ottla.protocol.zookeeper.jute import Reader
+from ottla.protocol.zookeeper.messages import ConnectRequest, ConnectResponse
+from ottla.runtime.interfaces import Address, ConnectionLost, Runtime, Stream
+
+HANDSHAKE_TIMEOUT_S = 10.0
+
+
+class ClientPort:
+    """One member's client port; lives until `serve` is cancelled."""
+
+    def __init__(
+        self,
+        member: Member,
+        settings: CoordinatorSettings,
+        runtime: Runtime,
+        *,
+        super_digest: str | None = None,
+    ) -> None:
+        """`super_digest`: `user:base64(sha1(user:password))` of who may do everything."""
+        self._member = member
+        self._settings = settings
+        self._runtime = runtime
+        self._super_digest = super_digest
+        self._total = Counters()
+        self._connections: dict[Connection, None] = {}
+        self._by_session: dict[int, Connection] = {}
+        self._by_host: dict[str, int] = {}
+        self._dirty: dict[Connection, None] = {}
+        self._wake = trio.Event()
+        self._nursery: trio.Nursery | None = None
+        self._address = settings.client_address
+        member.subscribe_applied(self._on_applied)
+        member.subscribe_serving(self._on_serving)
+
+    @property
+    def connections(self) -> Sequence[Connection]:
+        return list(self._connections)
+
+    @property
+    def counters(self) -> Counters:
+        return self._total
+
+    async def serve(
+        self, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Listen until cancelled; reports the bound address. OSError when it can not be bound."""
+        listener = await self._runtime.network.listen(self._settings.client_address)
+        self._address = listener.address
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(self._flush_turns)
+                task_status.started(listener.address)
+                while True:
+                    stream = await listener.accept()
+                    if self._admit(stream):
+                        self._nursery.start_soon(self._serve_connection, stream)
+        finally:
+            listener.close()
+            for connection in list(self._connections):
+                connection.close("member stops")
+
+    # The member's news. Both are called within its apply, see `ports`.
+
+    def _on_applied(self, applied: Applied) -> None:
+        if applied.events:
+            fired = self._member.watches.trigger(applied.events, self._auth_of)
+            for session_id, event in fired:
+                watcher = self._by_session.get(session_id)
+                if watcher is not None:
+                    watcher.send_event(event.type, event.path, applied.zxid)
+        for session_id in applied.closed_sessions:
+            connection = self._by_session.get(session_id)
+            # Who asked for it gets an answer first, see Connection.drain.
+            if connection is not None and not connection.leaving:
+                connection.close("session expired or closed elsewhere")
+        if applied.opcode == REOPEN_SESSION and applied.error is ZkError.OK:
+            assert applied.origin is not None
+            connection = self._by_session.get(applied.session_id)
+            if connection is not None and applied.origin.member_id != self._member.member_id:
+                connection.close("session moved")
+
+    def _on_serving(self, serving: bool) -> None:
+        if not serving:
+            for connection in list(self._connections):
+                connection.close("member does not serve")
+
+    def _auth_of(self, session_id: int) -> AuthIds:
+        connection = self._by_session.get(session_id)
+        return connection.auth if connection is not None else ()
+
+    # Sending: once per turn of the loop.
+
+    def _mark_dirty(self, connection: Connection) -> None:
+        self._dirty[connection] = None
+        if len(self._dirty) == 1:
+            self._wake.set()
+
+    async def _flush_turns(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            dirty, self._dirty = self._dirty, {}
+            now = trio.current_time()
+            for connection in dirty:
+                self._flush(connection, now)
+
+    def _flush(self, connection: Connection, now: float) -> None:
+        if connection.closed or connection.sending:
+            return
+        data = connection.take_out(now)
+        try:
+            sent = connection.stream.send_nowait(data) if data else 0
+        except ConnectionLost:
+            connection.close("connection lost")
+            return
+        connection.out_bytes -= sent
+        if sent < len(data):
+            connection.unsent = data[sent:]
+            connection.sending = True
+            assert self._nursery is not None
+            self._nursery.start_soon(self._send_slowly, connection)
+        elif connection.finishing:
+            connection.close(connection.close_reason)
+
+    async def _send_slowly(self, connection: Connection) -> None:
+        """Until its socket has taken everything; meanwhile the flusher leaves it alone."""
+        try:
+            while data := connection.take_out(trio.current_time()):
+                await connection.stream.send_all(data)
+                connection.out_bytes -= len(data)
+                connection.wake_reader()
+        except ConnectionLost:
+            connection.close("connection lost")
+        connection.sending = False
+        if connection.finishing:
+            connection.close(connection.close_reason)
+
+    # Receiving.
+
+    def _admit(self, stream: Stream) -> bool:
+        host = stream.peer.host
+        limit = self._settings.max_client_cnxns
+        count = self._by_host.get(host, 0)
+        if limit and count >= limit:
+            self._runtime.events.warning(
+                "client_port.peer_refused",
+                peer=str(stream.peer),
+                reason="too many connections from this address",
+                guess="",
+                limit=limit,
+            )
+            stream.close()
+            return False
+        self._by_host[host] = count + 1
+        return True
+
+    async def _serve_connection(self, stream: Stream) -> None:
+        connection = Connection(
+            stream, self._member, self._mark_dirty, self._total, self._super_digest
+        )
+        self._connections[connection] = None
+        frames = FrameReader(self._settings.jute_max_buffer)
+        try:
+            early: Sequence[memoryview] | None = None
+            with trio.move_on_after(HANDSHAKE_TIMEOUT_S):
+                early = await self._shake_hands(connection, frames)
+            if early is None:
+                connection.close("no session")
+            else:
+                await self._read_requests(connection, frames, early)
+        except ConnectionLost:
+            connection.close("connection lost")
+        except NotServing:
+            connection.close("member does not serve")
+        except ProtocolError as error:
+            guess = error.guess if isinstance(error, FrameTooLarge) else ""
+            self._refuse(connection, str(error), guess)
+        finally:
+            connection.close("member stops")
+            self._forget(connection)
+
+    async def _read_requests(
+        self, connection: Connection, frames: FrameReader, early: Sequence[memoryview]
+    ) -> None:
+        """`early` came together with the handshake."""
+        stream = connection.stream
+        touch = self._member.touch
+        session_id = connection.session_id
+        connection.receive(early, trio.current_time())
+        while True:
+            if connection.is_full:
+                await connection.wait_room()
+            count = await stream.receive_into(frames.buffer())
+            if not count:
+                connection.close("closed by its client")
+                return
+            touch(session_id)
+            connection.receive(frames.received(count), trio.current_time())
+
+    def _refuse(self, connection: Connection, reason: str, guess: str) -> None:
+        self._runtime.events.warning(
+            "client_port.peer_refused",
+            peer=str(connection.stream.peer),
+            reason=reason,
+            guess=guess or "unknown",
+            limit=self._settings.jute_max_buffer,
+        )
+        connection.close("broke the protocol")
+
+    def _forget(self, connection: Connection) -> None:
+        del self._connections[connection]
+        self._dirty.pop(connection, None)
+        host = connection.stream.peer.host
+        self._by_host[host] -= 1
+        if not self._by_host[host]:
+            del self._by_host[host]
+        session_id = connection.session_id
+        if session_id and self._by_session.get(session_id) is connection:
+            del self._by_session[session_id]
+            self._member.watches.forget(session_id)
+        self._runtime.events.debug(
+            "client_port.connection_closed",
+            peer=str(connection.stream.peer),
+            session=f"0x{session_id % (1 << 64):x}",
+            reason=connection.close_reason,
+        )
+
+    # Handshake.
+
+    async def _shake_hands(
+        self, connection: Connection, frames: FrameReader
+    ) -> Sequence[memoryview] | None:
+        """Frames that came behind the ConnectRequest; None: it did not come to a session."""
+        try:
+            arrived: Sequence[memoryview] = ()
+            while not arrived:
+                count = await connection.stream.receive_into(frames.buffer())
+                if not count:
+                    return None
+                arrived = frames.received(count)
+        except FrameTooLarge as error:
+            answer = respond(error.head[:4], self._facts())
+            if answer is None:
+                raise
+            await connection.stream.send_all(answer)
+            return None
+        request = ConnectRequest.decode(Reader(arrived[0]))
+        if request.protocol_version != 0:
+            self._refuse(
+                connection,
+                f"protocol version {request.protocol_version}",
+                guess_protocol(frame(bytes(arrived[0][:60]))),
+            )
+            return None
+        if not await self._establish(connection, request):
+            return None
+        return arrived[1:]
+
+    async def _establish(self, connection: Connection, request: ConnectRequest) -> bool:
+        """Give the client a session, new or its own; False: it gets none here. NotServing."""
+        member, settings = self._member, self._settings
+        if not member.is_serving:
+            raise NotServing
+        if request.last_zxid_seen > member.tree.last_zxid:
+            # It has seen what this member has not yet: it must not go back in time.
+            self._runtime.events.info(
+                "client_port.client_ahead",
+                peer=str(connection.stream.peer),
+                seen=request.last_zxid_seen,
+                here=member.tree.last_zxid,
+            )
+            return False
+        # A client that left the byte out would not know what to do with ours.
+        read_only = None if request.read_only is None else False
+        timeout_ms = min(max(request.timeout, settings.min_session_ms), settings.max_session_ms)
+        if request.session_id == 0:
+            session = await member.create_session(timeout_ms)
+        else:
+            known = await member.validate_session(
+                request.session_id, request.password or b"", timeout_ms
+            )
+            if known is None:
+                response = ConnectResponse(0, 0, 0, bytes(16), read_only)
+                await connection.stream.send_all(frame(response.encode()))
+                return False
+            session = known
+        # It may have ended or moved on between the transaction and this task's turn.
+        current = member.tree.session(session.session_id)
+        if connection.closed or current is None or current.owner != member.member_id:
+            return False
+        earlier = self._by_session.pop(session.session_id, None)
+        if earlier is not None:
+            member.watches.forget(session.session_id)
+            earlier.close("its client connected anew")
+        connection.bind(session.session_id, timeout_ms, self._runtime.wall_clock.now_ms())
+        self._by_session[session.session_id] = connection
+        member.touch(session.session_id)
+        response = ConnectResponse(0, timeout_ms, session.session_id, session.password, read_only)
+        connection.send(frame(response.encode()))
+        return True
+
+    def _facts(self) -> Facts:
+        return Facts(
+            member=self._member,
+            settings=self._settings,
+            address=self._address,
+            counters=self._total,
+            connections=list(self._connections),
+        )
+
+
+__all__ = ["HANDSHAKE_TIMEOUT_S", "ClientPort"]

@@ -1,0 +1,49 @@
+"""Counters of the client port, for `srvr`, `stat`, `cons` and `mntr`."""
+
+
+class Latency:
+    """From the arrival of a request to its answer, milliseconds."""
+
+    __slots__ = ("count", "highest_ms", "last_ms", "lowest_ms", "total_ms")
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.count = 0
+        self.total_ms = 0.0
+        self.lowest_ms = 0.0
+        self.highest_ms = 0.0
+        self.last_ms = 0.0
+
+    def add(self, elapsed_s: float, count: int = 1) -> None:
+        """`count` answers that each took so long."""
+        elapsed_ms = elapsed_s * 1000.0
+        if not self.count or elapsed_ms < self.lowest_ms:
+            self.lowest_ms = elapsed_ms
+        self.highest_ms = max(self.highest_ms, elapsed_ms)
+        self.last_ms = elapsed_ms
+        self.total_ms += elapsed_ms * count
+        self.count += count
+
+    @property
+    def average_ms(self) -> float:
+        return self.total_ms / self.count if self.count else 0.0
+
+
+class Counters:
+    """Of one connection, or of all there were since the start or the last `srst`."""
+
+    __slots__ = ("latency", "received", "sent")
+
+    def __init__(self) -> None:
+        self.received = 0  # requests
+        self.sent = 0  # replies and events
+        self.latency = Latency()
+
+    def reset(self) -> None:
+        self.received = self.sent = 0
+        self.latency.reset()
+
+
+__all__ = ["Counters", "Latency"]
