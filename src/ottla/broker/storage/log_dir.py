@@ -165,7 +165,7 @@ class LogDir:
                 yield name, None
             elif match := _LOG_NAME.fullmatch(name):
                 yield name, TopicPartition(match["topic"], int(match["partition"]))
-            else:
+            elif not name.startswith("."):  # `.coordinator` is the embedded coordinator's
                 self._events.warning("log_dir.stranger_found", dir=self.path, name=name)
 
     def open_log(self, tp: TopicPartition, config: LogConfig, *, now_ms: int, clean: bool) -> Log:
