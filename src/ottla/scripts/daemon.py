@@ -8,6 +8,8 @@ import argparse
 import errno
 import os
 import re
+import resource
+import signal
 import socket
 import sys
 import time
@@ -32,6 +34,7 @@ EXIT_FAILED = 1
 EXIT_CONFIG = 78
 
 _START_TIMEOUT_S = 60.0
+_FILES_MAX = 1_048_576
 # What the user can remove: everything else is ours and gets its stack trace.
 _USER_ERRNOS = {
     errno.EACCES,
@@ -138,6 +141,9 @@ def _event_log(arguments: argparse.Namespace) -> EventLogConfig:
 
 
 def _run(daemon: Daemon, event_log: EventLogConfig, arguments: argparse.Namespace) -> int:
+    # Until trio's handlers are there, Ctrl-C ends the process as SIGTERM does, without a trace.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _raise_file_limit()
     # Imported after the configuration was found good, so that a bad one is told at once.
     import trio
 
@@ -180,6 +186,13 @@ def _run(daemon: Daemon, event_log: EventLogConfig, arguments: argparse.Namespac
             path.unlink(missing_ok=True)
     events.info("daemon.stopped")
     return EXIT_OK
+
+
+def _raise_file_limit() -> None:
+    """Take all the descriptors the system grants: a partition holds several, a client one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    bound = _FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, _FILES_MAX)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (bound, hard))
 
 
 def _announce(
