@@ -99,6 +99,8 @@ class Consensus:
         self.role = Role.FOLLOWER
         self.leader: int | None = None  # of hard.epoch, once it was heard of
         self.leadership: Leadership | None = None
+        self.catch_up_to: int | None = None
+        """The leader's commit index when this member began to follow it; None: follows nobody."""
         self.commit_index = base.index
         self.handed_index = base.index  # last entry given out to apply
         self.applied_index = base.index  # last entry that the shell says it applied
@@ -179,7 +181,9 @@ class Consensus:
             return self._election_at
         if not self.peers:
             return float("inf")
-        return min(leadership.next_heartbeat, leadership.transfer_deadline)
+        return min(
+            leadership.next_heartbeat, leadership.transfer_deadline, leadership.patience_end()
+        )
 
     def propose(self, payloads: Sequence[bytes]) -> tuple[int, int]:
         """Append entries; the first one's (index, zxid), the others follow it. NotLeader."""
@@ -328,6 +332,7 @@ class Consensus:
         self.role = Role.FOLLOWER
         self.leader = leader
         self.leadership = None
+        self.catch_up_to = None
         self._granted = {}
         self._incoming = None
         if was_leader:
@@ -452,6 +457,8 @@ class Consensus:
             self._send(sender, AppendReply(self.hard.epoch, False, 0, 0, request.sent))
             return
         self._hear_leader(sender, now)
+        if self.catch_up_to is None:
+            self.catch_up_to = request.commit
         prev, block = request.prev_index, request.block
         if prev < self.log.base.index:
             # All of this up to the base is committed and applied here, hence it matches.

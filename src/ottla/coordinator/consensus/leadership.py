@@ -149,7 +149,7 @@ class Leadership:
                 return
             self._want_snapshot(member, progress, now)
         # Nothing is known of where the logs meet, and an empty prefix meets everywhere.
-        self._send(member, AppendRequest(self.epoch, 0, 0, 0, now, None))
+        self._send(member, AppendRequest(self.epoch, 0, 0, commit, now, None))
         if progress.snapshot is not None and (
             now - progress.chunk_sent_at > self._timing.election_min_s
         ):
@@ -268,7 +268,11 @@ class Leadership:
 
     def lost_majority(self, now: float) -> bool:
         """Check-quorum (section 6.2): step down when no majority answered for a lease."""
-        return max(self.lease_end(), self._started + self._timing.lease_s) <= now
+        return self.patience_end() <= now
+
+    def patience_end(self) -> float:
+        """When the majority counts as lost if nobody answers; a new leader gets a full lease."""
+        return max(self.lease_end(), self._started + self._timing.lease_s)
 
     # --- handing over (section 3.10)
 

@@ -171,6 +171,10 @@ class Store:
             self._disk.remove(path)
         return paths[:needless]
 
+    def finish(self) -> None:
+        """Before a clean end: put everything written on stable storage."""
+        self._writer.roll()
+
     def close(self) -> None:
         """Release files and locks; what was not synced is left to the operating system."""
         self._writer.close()

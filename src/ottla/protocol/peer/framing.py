@@ -12,12 +12,14 @@ _RECEIVE_BYTES = 64 * 1024
 class FrameReader:
     """Owned by the one task that reads a connection; `buffer`, receive into it, `received`."""
 
-    __slots__ = ("_data", "_filled", "_limit")
+    __slots__ = ("_data", "_filled", "_later_limit", "_limit")
 
-    def __init__(self, limit: int = FRAME_BYTES_MAX) -> None:
+    def __init__(self, limit: int = FRAME_BYTES_MAX, *, first_limit: int | None = None) -> None:
+        """`first_limit` bounds the first frame: who has not said its name may not say much."""
         self._data = bytearray(2 * _RECEIVE_BYTES)
         self._filled = 0  # bytes of _data that hold an unfinished frame; <= len(_data)
-        self._limit = limit
+        self._limit = limit if first_limit is None else first_limit
+        self._later_limit = limit
 
     def buffer(self) -> memoryview:
         """Where the next bytes may be received."""
@@ -43,6 +45,7 @@ class FrameReader:
                 break
             frames.append(bytes(memoryview(data)[position + 4 : end]))
             position = end
+            self._limit = self._later_limit
         if position:
             rest = filled - position
             data[:rest] = data[position:filled]

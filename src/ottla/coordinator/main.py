@@ -1,0 +1,71 @@
+"""The coordinator daemon: one member of the ensemble with its client port.
+
+Task tree: `run_coordinator` > {node, client port}. `stop` ends it in order: leadership handed over,
+clients' connections closed, log synced. Cancellation ends it like a crash would.
+"""
+
+from dataclasses import dataclass
+
+import trio
+
+from ottla.coordinator.client_port.port import ClientPort
+from ottla.coordinator.node import Node
+from ottla.coordinator.settings import CoordinatorSettings
+from ottla.coordinator.store.store import Store
+from ottla.runtime.interfaces import Address, Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorHandle:
+    """A running member: where clients connect, and the node for figures."""
+
+    client_address: Address
+    node: Node
+
+
+async def run_coordinator(
+    settings: CoordinatorSettings,
+    runtime: Runtime,
+    *,
+    stop: trio.Event,
+    task_status: trio.TaskStatus[CoordinatorHandle] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Be a member until `stop` is set.
+
+    Started means: the client port listens. The ensemble may have no leader yet; clients wait.
+    Raises CorruptStore, CorruptSnapshot, StoreInUse, OSError (a port is taken, the disk failed).
+    """
+    events = runtime.events
+    store = Store.open(
+        runtime.disk,
+        settings.data_dir,
+        settings.data_log_dir or settings.data_dir,
+        force_sync=settings.force_sync,
+        events=events,
+    )
+    try:
+        node = Node(settings, runtime, store)
+        recovered = store.recovered
+        events.info(
+            "coordinator.opened",
+            member=settings.my_id,
+            epoch=recovered.hard.epoch,
+            snapshot_index=recovered.base.index,
+            log_entries=len(recovered.entries),
+        )
+        async with trio.open_nursery() as nursery:
+            await nursery.start(node.run)
+            port = ClientPort(node, settings, runtime)
+            address = await nursery.start(port.serve)
+            events.info("coordinator.started", member=settings.my_id, clients=str(address))
+            task_status.started(CoordinatorHandle(address, node))
+            await stop.wait()
+            await node.hand_over()
+            nursery.cancel_scope.cancel()
+        store.finish()
+        events.info("coordinator.stopped", member=settings.my_id)
+    finally:
+        store.close()
+
+
+__all__ = ["CoordinatorHandle", "run_coordinator"]

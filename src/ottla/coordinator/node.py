@@ -1,0 +1,661 @@
+"""One member at work: wires the consensus core to its disk, its peers, its tree and its clients.
+
+Everything that changes state runs in `_turn`, one synchronous pass: decided requests become one
+proposal, the core's actions are written and sent, committed entries are applied, what that changes
+(leading, serving) is noticed. Turns are batched: whatever arrived since the last one shares a
+write, a sync and a message per peer.
+
+Order per entry: `tree.apply`, then the `applied` subscribers, then the request's own callback.
+
+Task tree: `run` > {peers, turns, syncs, timer, snapshots, purges}.
+"""
+
+import hmac
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import trio
+
+from ottla.coordinator.consensus.core import Consensus
+from ottla.coordinator.consensus.values import NotLeader, Persist, Position, Role, Snapshot, Timing
+from ottla.coordinator.leading import Leading
+from ottla.coordinator.peers import Peers
+from ottla.coordinator.ports import NotServing, OnApplied
+from ottla.coordinator.settings import CoordinatorSettings
+from ottla.coordinator.store.pieces import chunks_of, pieces_of
+from ottla.coordinator.store.store import Store
+from ottla.coordinator.tree.tree import Tree
+from ottla.coordinator.tree.values import REOPEN_SESSION, Applied, Session
+from ottla.coordinator.tree.watches import Watches
+from ottla.protocol.peer.entries import Entry
+from ottla.protocol.peer.messages import (
+    CONSENSUS_MESSAGES,
+    Forward,
+    ForwardedRequest,
+    ForwardRefused,
+    PeerMessage,
+    ReadIndexReply,
+    ReadIndexRequest,
+    SessionTouches,
+)
+from ottla.protocol.zookeeper.data import Id
+from ottla.protocol.zookeeper.errors import ZkError
+from ottla.protocol.zookeeper.opcodes import OpCode
+from ottla.protocol.zookeeper.requests import CreateSessionRequest
+from ottla.runtime.interfaces import Runtime
+
+APPLY_MAX = 500
+"""Entries applied per turn, so that heartbeats are never late."""
+DUMP_SLICE_S = 0.004
+_NEVER = float("-inf")
+
+
+class Node:
+    """A member of the ensemble (`ports.Member`). Lives as long as `run`."""
+
+    def __init__(self, settings: CoordinatorSettings, runtime: Runtime, store: Store) -> None:
+        """Load the state that the store holds. CorruptSnapshot when it can not be read."""
+        now = trio.current_time()
+        self._settings = settings
+        self._runtime = runtime
+        self._events = runtime.events
+        self._store = store
+        self.member_id = settings.my_id
+        recovered = store.recovered
+        self._tree = Tree() if recovered.snapshot is None else _tree_of(recovered.snapshot)
+        self.watches = Watches()
+        self._timing = Timing.for_tick(settings.tick_time_ms)
+        self._core = Consensus(
+            settings.my_id,
+            settings.member_ids,
+            self._timing,
+            runtime.rng,
+            now,
+            hard=recovered.hard,
+            base=recovered.base,
+            entries=recovered.entries,
+        )
+        self._applied = recovered.base
+        self._peers: Peers | None = None
+        if settings.peer_address is not None:
+            self._peers = Peers(
+                runtime.network,
+                runtime.events,
+                settings.my_id,
+                settings.members,
+                listen_on=settings.peer_address,
+                on_message=self._on_message,
+                on_link=self._on_link,
+            )
+        self._leading: Leading | None = None
+        self._is_serving = False
+        self._seen: tuple[int, int | None] = (recovered.hard.epoch, None)  # epoch, leader
+        self._leader_changed = trio.Event()
+        self._retiring = False
+
+        # Tags tell the requests of this life from those of earlier ones that are still in the log.
+        life = runtime.rng.getrandbits(30) ^ runtime.wall_clock.now_ms()
+        self._tag = (life & 0x3FFFFFFF) << 32
+        self._waiters: dict[int, OnApplied] = {}
+        self._calls: set[trio.Event] = set()  # create_session and the like, woken when all is lost
+        self._unsent: list[tuple[int, ForwardedRequest]] = []  # (member, request), leader unknown
+        self._reads: dict[int, Callable[[int], None]] = {}  # sync: tag -> told the index
+        self._at_index: list[tuple[int, trio.Event]] = []  # sync: index to be applied -> event
+        self._touched: dict[int, None] = {}
+        self._on_applied: list[OnApplied] = []
+        self._on_serving: list[Callable[[bool], None]] = []
+
+        self._to_apply: deque[Entry] = deque()
+        self._dumping = False
+        self._offer_wanted = False
+        self._snapshot_after = self._next_snapshot()
+        self._turn_wake = trio.Event()
+        self._sync_wake = trio.Event()
+        self._snapshot_wake = trio.Event()
+
+    # --- what the client port asks (ports.Member)
+
+    @property
+    def tree(self) -> Tree:
+        return self._tree
+
+    @property
+    def is_serving(self) -> bool:
+        return self._is_serving
+
+    @property
+    def role(self) -> str:
+        if not self._is_serving:
+            return "looking"
+        if self._peers is None:
+            return "standalone"
+        return "leader" if self._core.leadership is not None else "follower"
+
+    @property
+    def leader_id(self) -> int | None:
+        """The member that leads the current epoch, as far as this one knows."""
+        return self._core.leader
+
+    @property
+    def epoch(self) -> int:
+        return self._core.hard.epoch
+
+    def subscribe_applied(self, callback: OnApplied) -> None:
+        self._on_applied.append(callback)
+
+    def subscribe_serving(self, callback: Callable[[bool], None]) -> None:
+        self._on_serving.append(callback)
+
+    def submit_nowait(
+        self, session_id: int, opcode: int, body: bytes, auth: Sequence[Id], on_applied: OnApplied
+    ) -> None:
+        """See `ports.Member`."""
+        if not self._is_serving:
+            raise NotServing
+        self._submit(session_id, opcode, body, auth, on_applied)
+
+    def _submit(
+        self, session_id: int, opcode: int, body: bytes, auth: Sequence[Id], on_applied: OnApplied
+    ) -> None:
+        self._tag = tag = self._tag + 1
+        self._waiters[tag] = on_applied
+        if self._leading is not None:
+            origin = (self.member_id, tag)
+            now_ms = self._runtime.wall_clock.now_ms()
+            self._leading.decide(session_id, opcode, body, auth, origin=origin, now_ms=now_ms)
+        else:
+            identities = tuple([(identity.scheme, identity.id) for identity in auth])
+            request = ForwardedRequest(tag, session_id, opcode, body, identities)
+            self._unsent.append((self.member_id, request))
+        self._turn_wake.set()
+
+    async def submit(
+        self, session_id: int, opcode: int, body: bytes, auth: Sequence[Id]
+    ) -> Applied:
+        """As `submit_nowait`, waiting for the outcome. NotServing, also while it waits."""
+        if not self._is_serving:
+            raise NotServing
+        outcome: list[Applied] = []
+        done = trio.Event()
+
+        def on_applied(applied: Applied) -> None:
+            outcome.append(applied)
+            done.set()
+
+        self._submit(session_id, opcode, body, auth, on_applied)
+        self._calls.add(done)
+        try:
+            await done.wait()
+        finally:
+            self._calls.discard(done)
+        if not outcome:
+            raise NotServing
+        return outcome[0]
+
+    async def create_session(self, timeout_ms: int) -> Session:
+        """See `ports.Member`."""
+        body = CreateSessionRequest(timeout_ms).encode()
+        applied = await self.submit(0, int(OpCode.CREATE_SESSION), body, ())
+        session = self._tree.session(applied.session_id)
+        assert session is not None, "a session was closed before its creator heard of it"
+        return session
+
+    async def validate_session(
+        self, session_id: int, password: bytes, timeout_ms: int
+    ) -> Session | None:
+        """See `ports.Member`."""
+        session = self._tree.session(session_id)
+        if session is None:  # it may be newer than what this member has applied
+            await self.sync()
+            session = self._tree.session(session_id)
+        if session is None or not hmac.compare_digest(session.password, password):
+            return None
+        body = CreateSessionRequest(timeout_ms).encode()
+        applied = await self.submit(session_id, REOPEN_SESSION, body, ())
+        return self._tree.session(session_id) if applied.error is ZkError.OK else None
+
+    async def sync(self) -> None:
+        """Wait until everything committed before the call is applied here. NotServing."""
+        if not self._is_serving:
+            raise NotServing
+        done = trio.Event()
+        self._tag = tag = self._tag + 1
+        applied: list[int] = []
+
+        def on_index(index: int) -> None:
+            if index >= 0:
+                applied.append(index)
+                self._at_index.append((index, done))
+                self._turn_wake.set()
+            else:
+                done.set()
+
+        self._reads[tag] = on_index
+        self._calls.add(done)
+        try:
+            with trio.move_on_after(self._patience_s):
+                if self._core.leadership is not None:
+                    self._answer_read(tag, None)
+                elif self._peers is not None and self._core.leader is not None:
+                    self._peers.send(self._core.leader, ReadIndexRequest(tag))
+                    self._peers.flush()
+                await done.wait()
+        finally:
+            self._reads.pop(tag, None)
+            self._calls.discard(done)
+            self._at_index = [waiting for waiting in self._at_index if waiting[1] is not done]
+        if not applied or self._applied.index < applied[0]:
+            raise NotServing
+
+    def touch(self, session_id: int) -> None:
+        """See `ports.Member`."""
+        if self._leading is not None:
+            self._leading.touch(session_id, trio.current_time())
+        else:
+            self._touched[session_id] = None
+
+    def statistics(self) -> Mapping[str, int | float | str]:
+        """See `ports.Member`."""
+        core = self._core
+        figures: dict[str, int | float | str] = {
+            "outstanding_requests": len(self._waiters),
+            "server_state": self.role,
+            "election_epoch": core.hard.epoch,
+            "leader_id": -1 if core.leader is None else core.leader,
+            "log_entries_in_memory": len(core.log),
+            "commit_index": core.commit_index,
+            "applied_index": self._applied.index,
+        }
+        if core.leadership is not None:
+            followers = core.leadership.followers.values()
+            oldest = trio.current_time() - self._timing.election_min_s
+            figures["learners"] = sum(1 for p in followers if p.contact > oldest)
+            figures["synced_followers"] = sum(
+                1 for p in followers if p.contact > oldest and p.matched >= core.commit_index
+            )
+        return figures
+
+    # --- life
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Be a member until cancelled. OSError: the peer port is taken, or the disk failed."""
+        async with trio.open_nursery() as nursery:
+            if self._peers is not None:
+                await nursery.start(self._peers.run)
+            nursery.start_soon(self._take_turns)
+            nursery.start_soon(self._keep_syncing)
+            nursery.start_soon(self._keep_time)
+            nursery.start_soon(self._keep_snapshots)
+            if self._settings.autopurge_purge_interval_h > 0:
+                nursery.start_soon(self._keep_purging)
+            task_status.started()
+
+    async def hand_over(self) -> None:
+        """Before a clean stop: give the leadership away, if that can be done within its time."""
+        self._retiring = True
+        if self._core.leadership is None or self._peers is None:
+            return
+        target = self._core.begin_transfer(trio.current_time())
+        if target is None:
+            return
+        self._events.info("ensemble.leadership_offered", to=target, epoch=self.epoch)
+        self._turn()
+        with trio.move_on_after(self._timing.election_min_s):
+            while self._core.leader in (None, self.member_id):
+                await self._leader_changed.wait()
+
+    async def _take_turns(self) -> None:
+        while True:
+            await self._turn_wake.wait()
+            self._turn_wake = trio.Event()
+            self._turn()
+
+    async def _keep_syncing(self) -> None:
+        """Group commit: one sync covers every write that came before it."""
+        while True:
+            await self._sync_wake.wait()
+            self._sync_wake = trio.Event()
+            sequence = await self._store.sync()
+            self._core.persisted(sequence, trio.current_time())
+            self._turn()
+
+    async def _keep_time(self) -> None:
+        next_report = trio.current_time()
+        report_every = self._settings.tick_time_ms / 2000
+        while True:
+            now = trio.current_time()
+            self._core.tick(now)
+            if self._leading is not None:
+                now_ms = self._runtime.wall_clock.now_ms()
+                for session_id in self._leading.expire(now, now_ms):
+                    self._events.info("session.expired", session=f"{session_id:#x}")
+            if next_report <= now:
+                next_report = now + report_every
+                self._report_touches()
+            self._turn()
+            pause = min(self._core.deadline - now, self._timing.heartbeat_s / 2)
+            await trio.sleep(max(pause, 0.001))
+
+    def _report_touches(self) -> None:
+        """Every half tick, as sessions live for two ticks at least."""
+        leader = self._core.leader
+        if not self._touched or leader is None or self._peers is None:
+            return
+        if leader != self.member_id and self._peers.is_connected(leader):
+            self._peers.send(leader, SessionTouches(tuple(self._touched)))
+            self._touched = {}
+
+    # --- a turn
+
+    def _turn(self) -> None:
+        now = trio.current_time()
+        core = self._core
+        self._hand_requests_on()
+        actions = core.actions(now)
+        if actions.persist is not None:
+            self._persist(actions.persist)
+        if self._peers is not None:
+            for member, message in actions.send:
+                self._peers.send(member, message)
+            self._peers.flush()
+        if actions.snapshots_wanted:
+            self._offer_wanted = True
+            self._snapshot_wake.set()
+        if actions.apply:
+            self._to_apply.extend(actions.apply)
+        if self._to_apply and not self._dumping:
+            self._apply(now)
+        self._notice(now)
+
+    def _hand_requests_on(self) -> None:
+        """Decided requests to the log, undecided ones to whoever decides them."""
+        leading = self._leading
+        if leading is not None:
+            if self._unsent:
+                unsent, self._unsent = self._unsent, []
+                for member, request in unsent:
+                    self._decide(member, request)
+            proposals = leading.take_proposals()
+            if proposals:
+                try:
+                    self._core.propose(proposals)
+                except NotLeader:
+                    self._lose_leading()
+        elif self._unsent and self._core.leadership is None:
+            self._forward()
+
+    def _decide(self, member: int, request: ForwardedRequest) -> None:
+        assert self._leading is not None
+        auth = [Id(scheme, identity) for scheme, identity in request.auth]
+        now_ms = self._runtime.wall_clock.now_ms()
+        self._leading.decide(
+            request.session_id,
+            request.opcode,
+            request.body,
+            auth,
+            origin=(member, request.tag),
+            now_ms=now_ms,
+        )
+
+    def _forward(self) -> None:
+        leader, peers = self._core.leader, self._peers
+        if leader is None or peers is None or not peers.is_connected(leader):
+            return
+        unsent, self._unsent = self._unsent, []
+        own = tuple([request for member, request in unsent if member == self.member_id])
+        for member, request in unsent:
+            if member != self.member_id:
+                peers.send(member, ForwardRefused(request.tag, "not_leader"))
+        if own:
+            peers.send(leader, Forward(self.epoch, own))
+
+    def _persist(self, persist: Persist) -> None:
+        self._store.write(persist)
+        self._sync_wake.set()
+        if persist.snapshot is not None:
+            at = persist.snapshot.at
+            self._events.info("ensemble.snapshot_installed", zxid=f"{at.zxid:#x}", index=at.index)
+            self._drop_waiters()
+            self._stop_serving("a snapshot replaces the state")
+            self._to_apply.clear()
+            self._tree = _tree_of(persist.snapshot)
+            self._applied = at
+            self._snapshot_after = self._next_snapshot()
+
+    def _apply(self, now: float) -> None:
+        tree, waiters, me = self._tree, self._waiters, self.member_id
+        entries = self._to_apply
+        leading = self._leading
+        for _ in range(min(len(entries), APPLY_MAX)):
+            entry = entries.popleft()
+            applied = tree.apply(entry.zxid, entry.payload)
+            if leading is not None and entry.epoch == leading.epoch:
+                leading.applied(applied, now)
+            for callback in self._on_applied:
+                callback(applied)
+            origin = applied.origin
+            if origin is not None and origin.member_id == me:
+                waiter = waiters.pop(origin.tag, None)
+                if waiter is not None:
+                    waiter(applied)
+        self._applied = Position(entry.index, entry.epoch, entry.zxid)
+        self._core.applied(entry.index)
+        if entries:
+            self._turn_wake.set()
+        if self._at_index:
+            for index, done in self._at_index:
+                if index <= entry.index:
+                    done.set()
+        if entry.index >= self._snapshot_after:
+            self._snapshot_wake.set()
+
+    def _notice(self, now: float) -> None:
+        """React to what the turn changed: who leads, and whether this member may serve."""
+        core = self._core
+        seen = (core.hard.epoch, core.leader)
+        if seen != self._seen:
+            if seen[1] is not None or self._seen[1] == self.member_id:
+                self._events.info("ensemble.leader_changed", epoch=seen[0], leader=seen[1])
+            self._seen = seen
+            self._leader_changed.set()
+            self._leader_changed = trio.Event()
+            if self._has_sent():
+                # What was sent may be lost with the old leader, or be done by the new one.
+                self._drop_waiters()
+        leading = self._leading
+        if leading is not None and (
+            core.leadership is None or core.leadership.epoch != leading.epoch
+        ):
+            self._lose_leading()
+        if self._leading is None and core.is_settled_leader and not self._retiring:
+            self._leading = Leading(
+                core.hard.epoch,
+                self._tree,
+                member_id=self.member_id,
+                rng=self._runtime.rng,
+                expiry_interval_s=self._settings.tick_time_ms / 1000,
+                now=now,
+            )
+            self._turn_wake.set()
+        if self._at_index:
+            for index, done in self._at_index:
+                if index <= self._applied.index:
+                    done.set()
+        self._update_serving(now)
+
+    def _lose_leading(self) -> None:
+        self._leading = None
+        self._drop_waiters()
+        self._stop_serving("this member no longer leads")
+
+    def _update_serving(self, now: float) -> None:
+        core = self._core
+        if core.leadership is not None:
+            may_serve = self._leading is not None and core.lease_end() > now
+        elif core.role is not Role.FOLLOWER:
+            may_serve = False
+        elif core.leader is None:
+            return  # between two leaders: go on until silence makes this member a candidate
+        else:
+            may_serve = self._is_serving or (
+                core.catch_up_to is not None
+                and self._applied.index >= core.catch_up_to
+                and self._applied.epoch == core.hard.epoch
+            )
+        if may_serve and not self._is_serving:
+            self._is_serving = True
+            self._events.info("ensemble.serving_began", role=self.role, epoch=core.hard.epoch)
+            for callback in self._on_serving:
+                callback(True)
+        elif not may_serve and self._is_serving:
+            self._drop_waiters()
+            self._stop_serving("no leader, or no majority")
+
+    def _stop_serving(self, reason: str) -> None:
+        if self._is_serving:
+            self._is_serving = False
+            self._events.info("ensemble.serving_ended", reason=reason, epoch=self.epoch)
+            for callback in self._on_serving:
+                callback(False)
+
+    def _has_sent(self) -> bool:
+        """Whether any request that a client waits for has left this member's own queue."""
+        kept = sum(1 for member, _ in self._unsent if member == self.member_id)
+        return len(self._waiters) > kept
+
+    def _drop_waiters(self) -> None:
+        """Requests may be lost, or done without an answer: every client must ask anew."""
+        lost = bool(self._waiters)
+        self._waiters.clear()
+        self._unsent = [item for item in self._unsent if item[0] != self.member_id]
+        for done in self._calls:
+            done.set()
+        self._calls.clear()
+        if lost:
+            self._stop_serving("requests were lost with the leader")
+
+    # --- peers
+
+    def _on_message(self, sender: int, message: PeerMessage) -> None:
+        if isinstance(message, CONSENSUS_MESSAGES):
+            self._core.step(sender, message, trio.current_time())
+        elif isinstance(message, Forward):
+            self._on_forward(sender, message)
+        elif isinstance(message, SessionTouches):
+            if self._leading is not None:
+                now = trio.current_time()
+                for session_id in message.session_ids:
+                    self._leading.touch(session_id, now)
+            return
+        elif isinstance(message, ForwardRefused):
+            if message.tag in self._waiters:
+                self._drop_waiters()
+        elif isinstance(message, ReadIndexRequest):
+            self._answer_read(message.tag, sender)
+        elif isinstance(message, ReadIndexReply):
+            told = self._reads.pop(message.tag, None)
+            if told is not None:
+                told(message.commit)
+        self._turn_wake.set()
+
+    def _on_forward(self, sender: int, message: Forward) -> None:
+        leadership = self._core.leadership
+        if leadership is None or leadership.epoch != message.epoch:
+            assert self._peers is not None
+            for request in message.requests:
+                self._peers.send(sender, ForwardRefused(request.tag, "not_leader"))
+        elif self._leading is None:
+            self._unsent.extend((sender, request) for request in message.requests)
+        else:
+            for request in message.requests:
+                self._decide(sender, request)
+
+    def _answer_read(self, tag: int, sender: int | None) -> None:
+        """ReadIndex by lease (Ongaro 6.4.1): no other leader can have committed more by now."""
+        is_leased = self._core.lease_end() > trio.current_time()
+        commit = self._core.commit_index if is_leased else -1
+        if sender is None:
+            told = self._reads.pop(tag, None)
+            if told is not None:
+                told(commit)
+        elif self._peers is not None:
+            self._peers.send(sender, ReadIndexReply(tag, commit))
+
+    def _on_link(self, member: int, is_up: bool) -> None:
+        if not is_up:
+            self._core.unreachable(member)
+            if member == self._core.leader and self._has_sent():
+                # Later requests on a new link must not overtake those that were lost on this one.
+                self._drop_waiters()
+        self._turn_wake.set()
+
+    # --- snapshots
+
+    def _next_snapshot(self) -> int:
+        """ZooKeeper's spread: between half of `snapCount` and all of it, so that members differ."""
+        count = self._settings.snap_count
+        return self._applied.index + count // 2 + self._runtime.rng.randrange(count // 2 + 1)
+
+    async def _keep_snapshots(self) -> None:
+        while True:
+            await self._snapshot_wake.wait()
+            self._snapshot_wake = trio.Event()
+            if self._applied.index > self._store.recovered.base.index or self._offer_wanted:
+                await self._take_snapshot()
+
+    async def _take_snapshot(self) -> None:
+        """Write the state as of now. Nothing is applied meanwhile; all else goes on.
+
+        The dump runs in slices of a few milliseconds, so heartbeats, reads and the log are not
+        held up; commits wait until it is in the page cache.
+        """
+        at, tree = self._applied, self._tree
+        offered, self._offer_wanted = self._offer_wanted, False
+        kept: list[bytes] = []
+        writer = self._store.begin_snapshot(at) if at.index else None
+        self._dumping = True
+        try:
+            pause_at = trio.current_time() + DUMP_SLICE_S
+            for piece in pieces_of(tree.dump()):
+                if piece:
+                    if writer is not None:
+                        writer.add(piece)
+                    if offered:
+                        kept.append(piece)
+                if trio.current_time() >= pause_at:
+                    await trio.lowlevel.checkpoint()
+                    if self._tree is not tree:
+                        break  # a leader's snapshot replaced it
+                    pause_at = trio.current_time() + DUMP_SLICE_S
+        finally:
+            self._dumping = False
+            self._turn_wake.set()
+        if self._tree is not tree:
+            if writer is not None:
+                writer.abandon()
+            return
+        self._snapshot_after = self._next_snapshot()
+        if offered:
+            self._core.offer_snapshot(Snapshot(at, kept), trio.current_time())
+        if writer is not None:
+            size = await writer.finish()
+            self._events.info("ensemble.snapshot_taken", zxid=f"{at.zxid:#x}", bytes=size)
+
+    async def _keep_purging(self) -> None:
+        while True:
+            await trio.sleep(self._settings.autopurge_purge_interval_h * 3600)
+            removed = self._store.purge(self._settings.autopurge_snap_retain_count)
+            if removed:
+                self._events.info("coordinator_store.purged", files=removed)
+
+    @property
+    def _patience_s(self) -> float:
+        return self._settings.sync_limit * self._settings.tick_time_ms / 1000
+
+
+def _tree_of(snapshot: Snapshot) -> Tree:
+    pieces: Iterable[bytes] = snapshot.chunks
+    return Tree.load(chunks_of(pieces))
+
+
+__all__ = ["Node"]

@@ -1,0 +1,243 @@
+"""Links to the other members of the ensemble: one outgoing connection to each of them.
+
+Messages to a member go out on our connection to it, its messages come in on its own, so that two
+members never argue about which of two crossed connections to keep. A connection begins with
+`Hello`; nothing is answered to it. A link that breaks is made again with a growing pause, and so is
+one to a name that does not resolve yet.
+
+Task tree: `run` > {acceptor > one reader per incoming connection, one connector per member}.
+"""
+
+from collections.abc import Callable, Mapping
+
+import trio
+
+from ottla.protocol.peer.codec import FORMAT_VERSION, decode, encode
+from ottla.protocol.peer.errors import ProtocolError
+from ottla.protocol.peer.framing import FrameReader
+from ottla.protocol.peer.messages import Hello, PeerMessage
+from ottla.runtime.interfaces import Address, ConnectionLost, Events, Network, Stream
+
+QUEUE_BYTES_MAX = 48 * 1024 * 1024
+HELLO_BYTES_MAX = 4096
+HELLO_TIMEOUT_S = 5.0
+PAUSE_MIN_S = 0.02
+PAUSE_MAX_S = 0.5
+
+OnMessage = Callable[[int, PeerMessage], None]
+OnLink = Callable[[int, bool], None]
+
+
+class _Link:
+    """What waits to go to one member. `stream` None: not connected, everything is dropped."""
+
+    __slots__ = ("member", "parts", "queued", "sending", "stream", "wake")
+
+    def __init__(self, member: int) -> None:
+        self.member = member
+        self.stream: Stream | None = None
+        self.parts: list[bytes] = []
+        self.queued = 0
+        self.sending = False  # the connector's task waits for the socket; leave the queue to it
+        self.wake = trio.Event()
+
+
+class Peers:
+    """All links of one member; owned by its node."""
+
+    def __init__(
+        self,
+        network: Network,
+        events: Events,
+        me: int,
+        members: Mapping[int, Address],
+        *,
+        listen_on: Address,
+        on_message: OnMessage,
+        on_link: OnLink,
+    ) -> None:
+        """`on_message(sender, message)` and `on_link(member, is_up)` are called on the loop."""
+        self._network = network
+        self._events = events
+        self._me = me
+        self._members = members
+        self._listen_on = listen_on
+        self._on_message = on_message
+        self._on_link = on_link
+        self.ensemble = ",".join(f"{member}:{members[member].port}" for member in sorted(members))
+        self._links = {member: _Link(member) for member in members if member != me}
+        self._incoming: dict[int, Stream] = {}
+
+    def is_connected(self, member: int) -> bool:
+        return self._links[member].stream is not None
+
+    def send(self, member: int, message: PeerMessage) -> None:
+        """Queue a message; `flush` sends it. Without a connection it is dropped."""
+        link = self._links[member]
+        if link.stream is None:
+            return
+        data = encode(message)
+        link.parts.append(data)
+        link.queued += len(data)
+        if link.queued > QUEUE_BYTES_MAX:
+            self._events.warning("peer.queue_overflowed", peer=member, bytes=link.queued)
+            self._lose(link)
+
+    def flush(self) -> None:
+        """Send what was queued in this turn, in as few system calls as it takes."""
+        for link in self._links.values():
+            if link.parts and not link.sending and link.stream is not None:
+                data = link.parts[0] if len(link.parts) == 1 else b"".join(link.parts)
+                try:
+                    sent = link.stream.send_nowait(data)
+                except ConnectionLost:
+                    self._lose(link)
+                    continue
+                rest = data[sent:]
+                link.parts = [rest] if rest else []
+                link.queued = len(rest)
+                if rest:
+                    link.sending = True
+                    link.wake.set()
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Keep the links until cancelled; reports the bound address. OSError: it is taken."""
+        listener = await self._network.listen(self._listen_on)
+        try:
+            async with trio.open_nursery() as nursery:
+                for member in self._links:
+                    nursery.start_soon(self._connect, member)
+                task_status.started(listener.address)
+                while True:
+                    stream = await listener.accept()
+                    nursery.start_soon(self._receive, stream)
+        finally:
+            listener.close()
+
+    # --- outgoing
+
+    async def _connect(self, member: int) -> None:
+        link = self._links[member]
+        pause = PAUSE_MIN_S
+        failure = ""
+        while True:
+            try:
+                with trio.fail_after(HELLO_TIMEOUT_S):
+                    stream = await self._network.connect(self._members[member])
+                    await stream.send_all(
+                        encode(Hello(FORMAT_VERSION, self.ensemble, self._me, member))
+                    )
+            except (OSError, trio.TooSlowError) as error:
+                if str(error) != failure:  # said once, not at every attempt
+                    failure = str(error)
+                    self._events.info("peer.unreachable", peer=member, reason=failure)
+            else:
+                failure, pause = "", PAUSE_MIN_S
+                await self._use(link, stream)
+            await trio.sleep(pause)
+            pause = min(pause * 2, PAUSE_MAX_S)
+
+    async def _use(self, link: _Link, stream: Stream) -> None:
+        """Send on a connection until it breaks or is refused."""
+        link.stream = stream
+        link.sending = False
+        self._events.info("peer.connected", peer=link.member)
+        self._on_link(link.member, True)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send_rest, link, stream, nursery.cancel_scope)
+                await _wait_end(stream)
+                nursery.cancel_scope.cancel()
+        finally:
+            stream.close()
+            if link.stream is stream:
+                self._lose(link)
+        self._events.info("peer.disconnected", peer=link.member)
+
+    async def _send_rest(self, link: _Link, stream: Stream, scope: trio.CancelScope) -> None:
+        """Wait for the socket with what `flush` could not get rid of at once."""
+        while True:
+            await link.wake.wait()
+            link.wake = trio.Event()
+            while link.parts and link.stream is stream:
+                data = b"".join(link.parts)
+                link.parts = []
+                try:
+                    await stream.send_all(data)
+                except ConnectionLost:
+                    scope.cancel()
+                    return
+                link.queued -= len(data)
+            link.sending = False
+
+    def _lose(self, link: _Link) -> None:
+        stream, link.stream = link.stream, None
+        if stream is not None:
+            stream.close()
+            link.parts = []
+            link.queued = 0
+            link.sending = False
+            self._on_link(link.member, False)
+
+    # --- incoming
+
+    async def _receive(self, stream: Stream) -> None:
+        member = 0
+        try:
+            reader = FrameReader(first_limit=HELLO_BYTES_MAX)
+            with trio.fail_after(HELLO_TIMEOUT_S):
+                frames = await _more(stream, reader)
+            member = self._admit(frames.pop(0), stream)
+            while True:
+                for frame in frames:
+                    self._on_message(member, decode(frame))
+                frames = await _more(stream, reader)
+        except (ProtocolError, trio.TooSlowError) as problem:
+            self._events.warning("peer.refused", remote=str(stream.peer), reason=str(problem))
+        except ConnectionLost:
+            pass
+        finally:
+            stream.close()
+            if self._incoming.get(member) is stream:
+                del self._incoming[member]
+
+    def _admit(self, frame: bytes, stream: Stream) -> int:
+        hello = decode(frame)
+        if not isinstance(hello, Hello):
+            raise ProtocolError(f"{type(hello).__name__} where Hello was expected")
+        if hello.version != FORMAT_VERSION:
+            raise ProtocolError(f"peer format {hello.version}, this member has {FORMAT_VERSION}")
+        if hello.ensemble != self.ensemble:
+            raise ProtocolError(f"ensemble {hello.ensemble}, this member is in {self.ensemble}")
+        if hello.receiver != self._me or hello.sender not in self._links:
+            raise ProtocolError(f"member {hello.sender} calls member {hello.receiver} here")
+        older = self._incoming.get(hello.sender)
+        if older is not None:
+            older.close()  # what it still holds was sent on a connection that is lost
+        self._incoming[hello.sender] = stream
+        return hello.sender
+
+
+async def _more(stream: Stream, reader: FrameReader) -> list[bytes]:
+    """At least one more frame. ConnectionLost at the peer's end, too."""
+    while True:
+        count = await stream.receive_into(reader.buffer())
+        if not count:
+            raise ConnectionLost("the peer closed the connection")
+        frames = reader.received(count)
+        if frames:
+            return frames
+
+
+async def _wait_end(stream: Stream) -> None:
+    """Wait until the peer ends a connection on which it never sends."""
+    buffer = memoryview(bytearray(64))
+    try:
+        await stream.receive_into(buffer)
+    except ConnectionLost:
+        return
+
+
+__all__ = ["Peers"]
