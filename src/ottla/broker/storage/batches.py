@@ -5,6 +5,7 @@ that a header does not answer: keys in a compacted topic, a lower bound of times
 """
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from ottla.broker.errors import (
@@ -205,6 +206,29 @@ def accept(data: BytesLike, next_offset: int) -> list[AppendedBatch]:
     return batches
 
 
+def runs(
+    batches: list[AppendedBatch], room: int, limit: int
+) -> Iterator[tuple[int, int, list[AppendedBatch]]]:
+    """Cut a follower's append into what each segment takes, in bytes [start, end) of its data.
+
+    `room` is what the active segment has left, `limit` what a new one takes; a batch is never cut.
+    Positions in the batches of a run count from its start.
+    """
+    first = 0
+    while first < len(batches):
+        start = batches[first].position
+        if room < batches[first].size:
+            room = limit
+        last = first + 1
+        while last < len(batches) and batches[last].position + batches[last].size - start <= room:
+            last += 1
+        run = batches[first:last]
+        if start:
+            run = [batch._replace(position=batch.position - start) for batch in run]
+        yield start, batches[last - 1].position + batches[last - 1].size, run
+        first, room = last, 0
+
+
 def recompressed(data: BytesLike, codec: Codec) -> bytearray:
     """A copy of `data` with every batch in `codec`; what cannot be read is left for `assign`."""
     out = bytearray()
@@ -267,4 +291,4 @@ def _check_records(buffer: bytearray, position: int, config: LogConfig, now_ms: 
             )
 
 
-__all__ = ["AppendedBatch", "accept", "assign", "recompressed"]
+__all__ = ["AppendedBatch", "accept", "assign", "recompressed", "runs"]

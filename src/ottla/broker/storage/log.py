@@ -8,20 +8,21 @@ Invariants: log_start <= log_end; recovery_point <= log_end; segments are sorted
 one is active; no offset is in two segments; everything below `recovery_point` is on stable storage.
 """
 
-from bisect import bisect_right
 from collections.abc import Callable
 from typing import NamedTuple
 
 from ottla.broker.errors import KafkaStorageError, OffsetOutOfRange, RecordListTooLarge
 from ottla.broker.ids import TopicId, TopicPartition
 from ottla.broker.storage import files
-from ottla.broker.storage.batches import AppendedBatch, accept, assign, recompressed
+from ottla.broker.storage.batches import AppendedBatch, accept, assign, recompressed, runs
 from ottla.broker.storage.epochs import LeaderEpochs
 from ottla.broker.storage.loading import Loader
 from ottla.broker.storage.log_config import FOREVER, LogConfig
 from ottla.broker.storage.producers import BatchMark, Origin, Producers
 from ottla.broker.storage.reading import EMPTY_READ, FileRange, Reader, ReadInfo
+from ottla.broker.storage.retention import count_expired
 from ottla.broker.storage.segment import Segment
+from ottla.broker.storage.segments import Segments
 from ottla.broker.storage.snapshots import Snapshots, note_completed, restore_producers
 from ottla.broker.storage.txn_index import AbortedTxn
 from ottla.runtime.interfaces import BytesLike, Disk, Events
@@ -48,13 +49,10 @@ class Log:
     """See the module. Open with `Log.open`."""
 
     __slots__ = (
-        "_bases",
         "_disk",
-        "_doomed",
         "_events",
         "_failing",
         "_flushed_ms",
-        "_names_changed",
         "_now_ms",
         "_on_cut",
         "_reader",
@@ -92,12 +90,9 @@ class Log:
         self._events = events
         self._now_ms = now_ms
         self._flushed_ms = now_ms
-        self._segments: list[Segment] = []
-        self._bases: list[int] = []  # of the segments, for bisection
-        self._doomed: list[tuple[int, Segment]] = []  # (when to remove, segment)
-        self._reader = Reader(self._segments, self._bases)
+        self._segments = Segments(disk, directory)
+        self._reader = Reader(self._segments.all, self._segments.bases)
         self._snapshots = Snapshots(disk, directory, ())
-        self._names_changed = True  # files were made or removed since the directory's last sync
         self._truncations = 0
         self._failing = False
         self._on_cut: Callable[[], None] | None = None
@@ -134,15 +129,14 @@ class Log:
         log = cls(disk, directory, tp, config, now_ms=now_ms, events=events)
         loader = Loader(disk, directory, config, now_ms=now_ms, events=events)
         loaded = loader.load(clean=clean, recovery_point=recovery_point, log_start=log_start)
-        log._segments.extend(loaded.segments)
-        log._bases.extend(segment.base for segment in loaded.segments)
+        log._segments.adopt(loaded.segments)
+        log._segments.names_changed = not clean or loaded.is_new
         log.log_start = loaded.log_start
         log.log_end = loaded.log_end
         log.recovery_point = loaded.recovery_point
         log.epochs = loaded.epochs
         log.producers = loaded.producers
         log._snapshots = loaded.snapshots
-        log._names_changed = not clean or loaded.is_new
         log._on_cut = on_cut
         metadata = f"{directory}/{files.PARTITION_METADATA}"
         if disk.exists(metadata):
@@ -168,16 +162,16 @@ class Log:
 
     @property
     def size_bytes(self) -> int:
-        return sum(segment.size for segment in self._segments)
+        return self._segments.size_bytes
 
     @property
     def first_base(self) -> int:
         """The first segment's base offset: where the log starts unless it was told otherwise."""
-        return self._bases[0]
+        return self._segments.bases[0]
 
     @property
     def segment_count(self) -> int:
-        return len(self._segments)
+        return len(self._segments.all)
 
     def set_topic_id(self, topic_id: TopicId) -> None:
         """Write the topic id next to the log, durably, once."""
@@ -267,26 +261,9 @@ class Log:
         whole = batches[-1].position + batches[-1].size
         limit = self.config.segment_bytes
         with memoryview(data) as view:
-            start = 0
-            while start < len(batches):
-                # As many batches as one segment takes, in one write.
-                room = limit - self._segments[-1].size
-                if room < batches[start].size:
-                    room = limit
-                end = start + 1
-                byte_start = batches[start].position
-                while (
-                    end < len(batches)
-                    and batches[end].position + batches[end].size - byte_start <= room
-                ):
-                    end += 1
-                byte_end = batches[end - 1].position + batches[end - 1].size
-                run = batches[start:end]
-                if byte_start:
-                    run = [batch._replace(position=batch.position - byte_start) for batch in run]
-                with view[byte_start:byte_end] as part:
+            for start, end, run in runs(batches, limit - self._segments.all[-1].size, limit):
+                with view[start:end] as part:
                     self._append(part, run, self._now_ms)
-                start = end
         return AppendInfo(
             batches[0].first_offset,
             self.log_end - 1,
@@ -334,7 +311,7 @@ class Log:
         for batch in batches[1:]:
             if batch.timestamp > timestamp:
                 timestamp, timestamp_offset = batch.timestamp, batch.last_offset
-        segment = self._segments[-1]
+        segment = self._segments.all[-1]
         if segment.size and self._must_roll(segment, len(data), last.last_offset, timestamp):
             segment = self._roll(now_ms)
         position = segment.size
@@ -398,29 +375,19 @@ class Log:
     def _roll(self, now_ms: int) -> Segment:
         """Seal the active segment and go on in a new one at the log's end."""
         try:
-            self._segments[-1].seal()
-            segment = self._new_segment(self.log_end, now_ms)
+            self._segments.all[-1].seal()
             self._snapshots.take(self.log_end, self.producers)
+            segment = self._segments.add(self.log_end, self.config, now_ms)
         except OSError as error:
             raise self._append_failed(error) from error
-        self._add_segment(segment)
+        self._reader.tail.clear()
         self._events.debug("log.rolled", base=segment.base)
         return segment
-
-    def _new_segment(self, base: int, now_ms: int) -> Segment:
-        self._names_changed = True
-        interval = self.config.index_interval_bytes
-        return Segment(self._disk, self.directory, base, index_interval=interval, now_ms=now_ms)
-
-    def _add_segment(self, segment: Segment) -> None:
-        self._segments.append(segment)
-        self._bases.append(segment.base)
-        self._reader.tail.clear()
 
     def maybe_roll(self, now_ms: int) -> bool:
         """Roll a segment whose time is over though nobody appends; for upkeep."""
         self._now_ms = max(now_ms, self._now_ms)
-        segment = self._segments[-1]
+        segment = self._segments.all[-1]
         if segment.size == 0:
             return False
         began = segment.first_timestamp
@@ -461,9 +428,8 @@ class Log:
 
     def aborted_transactions(self, start: int, end: int) -> list[AbortedTxn]:
         """Aborted transactions that overlap [start, end), for read_committed readers (KIP-98)."""
-        first = max(bisect_right(self._bases, start) - 1, 0)
         found: list[AbortedTxn] = []
-        for segment in self._segments[first:]:
+        for segment in self._segments.all[self._segments.index_holding(start) :]:
             for txn in segment.txn_index.entries():
                 if txn.last_offset >= start and txn.first_offset < end:
                     found.append(txn)
@@ -490,20 +456,18 @@ class Log:
         """
         if offset >= self.log_end:
             return
-        if offset < self._bases[0]:
+        if offset < self._segments.bases[0]:
             self.truncate_fully_and_start_at(offset)
             return
         try:
-            keep = max(bisect_right(self._bases, offset), 1)
-            self._doom(keep, len(self._segments))
-            active = self._segments[-1]
-            log_end = active.truncate_to(offset)
+            self._doom_from(self._segments.index_holding(offset) + 1)
+            log_end = self._segments.all[-1].truncate_to(offset)
             self._events.info("log.truncated", log_end=log_end, was=self.log_end)
             self._cut_to(log_end)
             restore_producers(
                 self.producers,
                 self._snapshots,
-                self._segments,
+                self._segments.all,
                 log_start=self.log_start,
                 log_end=log_end,
                 events=self._events,
@@ -514,8 +478,8 @@ class Log:
     def truncate_fully_and_start_at(self, offset: int) -> None:
         """Drop everything; the next append gets `offset`, where the log starts too."""
         try:
-            self._doom(0, len(self._segments))
-            self._add_segment(self._new_segment(offset, self._now_ms))
+            self._doom_from(0)
+            self._segments.add(offset, self.config, self._now_ms)
             self._events.info("log.restarted", log_end=offset, was=self.log_end)
             self.epochs.clear()
             self.producers.clear()
@@ -532,37 +496,20 @@ class Log:
         self.log_start = min(self.log_start, log_end)
         self.epochs.truncate_from_end(log_end)
         self._save_epochs()
-        if self._names_changed:
-            # The offsets of segments that went will be written again, in other files.
-            self._disk.sync_dir(self.directory)
-            self._names_changed = False
+        # The offsets of segments that went will be written again, in other files.
+        self._segments.sync_names()
         if self.recovery_point > log_end:
             self.recovery_point = log_end
             if self._on_cut is not None:
                 self._on_cut()
 
-    def _doom(self, first: int, end: int) -> None:
-        """Take segments out; their files go after a while, as replies may still be sent from
-        them.
-        """
+    def _doom_from(self, first: int) -> None:
         due_ms = self._now_ms + self.config.file_delete_delay_ms
-        for segment in self._segments[first:end]:
-            segment.mark_deleted()
-            self._doomed.append((due_ms, segment))
-        if first < end:
-            self._names_changed = True
-        del self._segments[first:end]
-        del self._bases[first:end]
+        self._segments.doom(first, len(self._segments.all), due_ms)
 
     def remove_doomed(self, now_ms: int) -> None:
         """Remove the files of segments that were taken out long enough ago; for upkeep."""
-        kept: list[tuple[int, Segment]] = []
-        for due_ms, segment in self._doomed:
-            if due_ms <= now_ms:
-                segment.remove()
-            else:
-                kept.append((due_ms, segment))
-        self._doomed = kept
+        self._segments.remove_doomed(now_ms)
 
     def advance_log_start(self, offset: int) -> bool:
         """Hide the records below `offset` (DeleteRecords, or the leader's log start); segments go
@@ -582,57 +529,28 @@ class Log:
         """Delete old segments by log start, size and time; how many. Nothing at or above
         `high_watermark` goes."""
         self._now_ms = max(now_ms, self._now_ms)
-        count = self._count_below_start()
-        if "delete" in self.config.cleanup_policy:
-            count = max(count, self._count_by_size(), self._count_by_time(now_ms))
-        count = min(count, self._count_replicated(high_watermark))
-        if count == 0:
-            return 0
-        if count == len(self._segments):
-            if self._segments[-1].size == 0:
+        segments = self._segments
+        count = count_expired(
+            segments,
+            self.config,
+            log_start=self.log_start,
+            log_end=self.log_end,
+            now_ms=now_ms,
+            limit=high_watermark,
+        )
+        if count == len(segments.all):
+            if segments.all[-1].size == 0:
                 count -= 1
             else:
                 self._roll(now_ms)
         if count == 0:
             return 0
-        start = self._bases[count]
-        self._doom(0, count)
+        start = segments.bases[count]
+        segments.doom(0, count, self._now_ms + self.config.file_delete_delay_ms)
         self._reader.forget()
         self.advance_log_start(start)
         self._snapshots.drop_below(start)
         self._events.info("log.segments_deleted", count=count, log_start=self.log_start)
-        return count
-
-    def _count_replicated(self, high_watermark: int) -> int:
-        ends = [*self._bases[1:], self.log_end]
-        return sum(1 for end in ends if end <= high_watermark)
-
-    def _count_below_start(self) -> int:
-        return sum(1 for base in self._bases[1:] if base <= self.log_start)
-
-    def _count_by_size(self) -> int:
-        limit = self.config.retention_bytes
-        if limit < 0:
-            return 0
-        excess = self.size_bytes - limit
-        count = 0
-        for segment in self._segments:
-            if segment.size > excess:
-                break
-            excess -= segment.size
-            count += 1
-        return count
-
-    def _count_by_time(self, now_ms: int) -> int:
-        limit = self.config.retention_ms
-        if limit < 0:
-            return 0
-        count = 0
-        for segment in self._segments:
-            youngest = segment.max_timestamp
-            if now_ms - (youngest if youngest >= 0 else segment.created_ms) <= limit:
-                break
-            count += 1
         return count
 
     # --- upkeep ---
@@ -648,12 +566,12 @@ class Log:
 
     def unload_sealed_indexes(self) -> None:
         """Give back the memory of indexes that readers of old segments had loaded."""
-        for segment in self._segments[:-1]:
+        for segment in self._segments.all[:-1]:
             segment.unload_indexes()
 
     def needs_flush(self, now_ms: int) -> bool:
         """Whether upkeep should flush: a sealed segment is not synced, or `flush.ms` is over."""
-        if self.recovery_point < self._bases[-1]:
+        if self.recovery_point < self._segments.bases[-1]:
             return True
         if self.config.flush_ms == FOREVER or self.recovery_point == self.log_end:
             return False
@@ -675,7 +593,7 @@ class Log:
         truncations = self._truncations
         try:
             for segment in self._unflushed():
-                if segment in self._segments and not self.is_closed:
+                if segment in self._segments.all and not self.is_closed:
                     await segment.flush()
             if truncations != self._truncations or self.is_closed:
                 return
@@ -685,14 +603,11 @@ class Log:
         self.recovery_point = max(self.recovery_point, end)
 
     def _unflushed(self) -> list[Segment]:
-        first = max(bisect_right(self._bases, self.recovery_point) - 1, 0)
-        return self._segments[first:]
+        return self._segments.all[self._segments.index_holding(self.recovery_point) :]
 
     def _finish_flush(self) -> None:
         self._save_epochs()
-        if self._names_changed:
-            self._disk.sync_dir(self.directory)
-            self._names_changed = False
+        self._segments.sync_names()
         self.unflushed_messages = 0
         self._flushed_ms = self._now_ms
 
@@ -708,15 +623,12 @@ class Log:
         if self.is_closed:
             return
         if clean and not self._is_settled():
-            self._segments[-1].seal()
+            self._segments.all[-1].seal()
             self._snapshots.take(self.log_end, self.producers)
-            self._names_changed = True
+            self._segments.names_changed = True
             self.flush()
         self.is_closed = True
-        for segment in self._segments:
-            segment.close()
-        for _, segment in self._doomed:
-            segment.close()
+        self._segments.close()
 
     def _is_settled(self) -> bool:
         """Whether a clean stop has nothing to write: the log was not touched since a clean
@@ -725,7 +637,7 @@ class Log:
         return (
             self.recovery_point == self.log_end
             and not self.epochs.is_dirty
-            and not self._names_changed
+            and not self._segments.names_changed
             and self.log_end in self._snapshots.offsets
         )
 
@@ -737,11 +649,7 @@ class Log:
     def delete(self) -> None:
         """Close the files and remove the directory with all that is in it."""
         self.is_closed = True
-        for segment in self._segments:
-            segment.close()
-        for _, segment in self._doomed:
-            segment.close()
-        self._doomed.clear()
+        self._segments.close()
         if self._disk.exists(self.directory):
             self._disk.remove_tree(self.directory)
 
@@ -749,12 +657,7 @@ class Log:
         """Assert every invariant; reads all headers."""
         assert 0 <= self.log_start <= self.log_end
         assert self.recovery_point <= self.log_end
-        assert self._segments
-        assert self._bases == [segment.base for segment in self._segments]
-        assert self._bases == sorted(set(self._bases))
-        for segment, end in zip(self._segments, [*self._bases[1:], self.log_end], strict=True):
-            segment.check()
-            assert segment.next_offset() <= end
+        self._segments.check(self.log_end)
         self.epochs.check()
         assert all(start <= self.log_end for _, start in self.epochs.entries())
         self.producers.check_invariants()
