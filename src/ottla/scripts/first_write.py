@@ -14,7 +14,7 @@ from typing import Any
 from ottla.protocol.kafka.errors import ErrorCode
 from ottla.protocol.kafka.headers import decode_response, encode_request_frame
 from ottla.protocol.kafka.messages.create_topics import CreatableTopic, CreateTopicsRequest
-from ottla.protocol.kafka.messages.delete_topics import DeleteTopicsRequest, DeleteTopicState
+from ottla.protocol.kafka.messages.delete_topics import DeleteTopicsRequest
 from ottla.protocol.kafka.messages.metadata import MetadataRequest, MetadataRequestTopic
 from ottla.protocol.kafka.messages.produce import (
     PartitionProduceData,
@@ -72,9 +72,7 @@ def _attempt(calls: "_Calls", replicas: int) -> None:
     if len(partition.isr_nodes) < replicas:
         raise NotYet(f"{len(partition.isr_nodes)} of {replicas} replicas are in sync")
     _write(calls, partition.leader_id)
-    delete = DeleteTopicsRequest(
-        topics=[DeleteTopicState(name=_TOPIC)], topic_names=[_TOPIC], timeout_ms=0
-    )
+    delete = DeleteTopicsRequest(topic_names=[_TOPIC], timeout_ms=0)
     # The write was what counted; a topic that is left is found and used by the next start.
     with contextlib.suppress(OSError, EOFError):
         calls.call(answer.controller_id, _DELETE, delete)
