@@ -7,9 +7,10 @@ grow, a leader comes from the last ISR unless the topic allows otherwise.
 
 from uuid import UUID
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from ottla.broker.controller import alter_partition, decisions
 from ottla.broker.controller.notices import Notices
@@ -62,6 +63,13 @@ class ClusterMachine(RuleBasedStateMachine):
 
     def liveness(self, tps, *, losing=False):
         self.commit(lambda todo: decisions.decide_liveness(self.cluster, todo), tps, losing=losing)
+
+    @initialize()
+    def cluster_is_whole(self):
+        for broker in BROKERS:
+            self.broker_comes(broker, losing=False)
+        for topic in TOPICS:
+            self.topic_appears_or_grows(topic, 3)
 
     @rule(broker=broker_ids, losing=st.booleans())
     def broker_comes(self, broker, losing):
@@ -174,6 +182,12 @@ class ClusterMachine(RuleBasedStateMachine):
             self.seen[tp] = state
 
     @invariant()
+    def nobody_gone_stays_in_the_isr_of_a_live_leader(self):
+        for tp, state in self.cluster.partitions.items():
+            if tp.topic not in self.cluster.deleting and state.leader >= 0:
+                assert all(self.cluster.is_serving(each, tp) for each in state.isr)
+
+    @invariant()
     def whoever_can_lead_does(self):
         """No partition is left without a leader while an ISR member is online."""
         for tp, state in self.cluster.partitions.items():
@@ -181,5 +195,5 @@ class ClusterMachine(RuleBasedStateMachine):
                 assert not [each for each in state.isr if self.cluster.is_online(each, tp)]
 
 
-TestClusterMachine = ClusterMachine.TestCase
-TestClusterMachine.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestClusterMachine = pytest.mark.slow(ClusterMachine.TestCase)
+TestClusterMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

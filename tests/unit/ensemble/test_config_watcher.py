@@ -15,7 +15,9 @@ from tests.unit.ensemble.members import NOW_MS
 @pytest.fixture
 async def watcher(autojump_clock, client, events, nursery):
     await prepare_cluster(client, random.Random(1))
-    watcher = ConfigWatcher(client, FixedWallClock(NOW_MS, follow=True), events)
+    clock = FixedWallClock(NOW_MS)
+    watcher = ConfigWatcher(client, clock, events)
+    watcher.clock = clock
     watcher.told = []
     watcher.subscribe(lambda kind, name, config: watcher.told.append((kind, name, config)))
     return watcher
@@ -56,8 +58,11 @@ async def test_old_notices_are_removed(autojump_clock, watcher, client, new_clie
     other = await new_client(seed=2)
     await nursery.start(watcher.run)
     await write_config(other, "topics", "t", {})
-    await trio.sleep(20 * 60)
+    await trio.sleep(1)
+    watcher.clock.advance(20 * 60 * 1000)
     assert len(await other.get_children(paths.CONFIG_CHANGES)) == 1
+    await trio.sleep(5)
+    watcher.clock.advance(-15 * 60 * 1000 + 6000)
     await write_config(other, "topics", "u", {})
     await trio.sleep(1)
     assert await other.get_children(paths.CONFIG_CHANGES) == ["config_change_0000000001"]
