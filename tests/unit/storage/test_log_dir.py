@@ -184,6 +184,16 @@ async def test_upkeep_deletes_flushes_and_checkpoints() -> None:
     )
 
 
+async def test_all_logs_are_flushed_before_a_stop() -> None:
+    disk = MemoryDisk()
+    manager = await managed(disk)
+    for partition in range(20):
+        tp = TopicPartition("t", partition)
+        append(manager.create(tp, CONFIG, now_ms=NOW_MS), batch(b"v"))
+    await manager.flush_all()
+    assert {log.recovery_point for log in manager.logs.values()} == {1}
+
+
 async def test_recovery_point_that_goes_down_is_on_disk_at_once() -> None:
     disk = MemoryDisk()
     manager = await managed(disk)

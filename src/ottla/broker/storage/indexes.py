@@ -61,15 +61,17 @@ class _IndexFile:
             return
         file = self._disk.open(self.path)
         try:
-            if file.size() != self.saved * entry_bytes:
+            if file.size() > self.saved * entry_bytes:
                 file.truncate(self.saved * entry_bytes)
+                # Entries that were cut must not come back to point into newer batches. Of entries
+                # that were only added, any prefix will do, and zeros are told at the load.
+                self.is_synced = False
             if entries:
                 file.append(entries)
         finally:
             file.close()
         self.saved += len(entries) // entry_bytes
         self.is_exact = True
-        self.is_synced = False
 
     def sync_now(self) -> None:
         file = self._disk.open(self.path)

@@ -616,6 +616,7 @@ class Log:
             path = f"{self.directory}/{files.LEADER_EPOCHS}"
             self._disk.replace(path, self.epochs.encode())
             self.epochs.is_dirty = False
+            self._segments.names_changed = False  # the directory is synced with it
 
     def close(self, *, clean: bool) -> None:
         """Let go of the files. `clean` makes everything durable first, so that the next open need
