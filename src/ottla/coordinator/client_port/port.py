@@ -16,10 +16,17 @@ from ottla.coordinator.ports import Member, NotServing
 from ottla.coordinator.settings import CoordinatorSettings
 from ottla.coordinator.tree.access import AuthIds
 from ottla.coordinator.tree.values import REOPEN_SESSION, Applied
-from ottla.protocol.zookeeper.errors import FrameTooLarge, ProtocolError, ZkError, guess_protocol
+from ottla.protocol.zookeeper.errors import (
+    DecodeError,
+    FrameTooLarge,
+    ProtocolError,
+    ZkError,
+    guess_protocol,
+)
 from ottla.protocol.zookeeper.framing import FrameReader, frame
 from ottla.protocol.zookeeper.jute import Reader
 from ottla.protocol.zookeeper.messages import ConnectRequest, ConnectResponse
+from ottla.protocol.zookeeper.opcodes import PROTOCOL_VERSION
 from ottla.runtime.interfaces import Address, ConnectionLost, Runtime, Stream
 
 HANDSHAKE_TIMEOUT_S = 10.0
@@ -264,13 +271,14 @@ class ClientPort:
                 raise
             await connection.stream.send_all(answer)
             return None
-        request = ConnectRequest.decode(Reader(arrived[0]))
-        if request.protocol_version != 0:
-            self._refuse(
-                connection,
-                f"protocol version {request.protocol_version}",
-                guess_protocol(frame(bytes(arrived[0][:60]))),
-            )
+        guess = guess_protocol(frame(bytes(arrived[0][:60])))
+        try:
+            request = ConnectRequest.decode(Reader(arrived[0]))
+        except DecodeError as error:
+            self._refuse(connection, f"no ConnectRequest: {error}", guess)
+            return None
+        if request.protocol_version != PROTOCOL_VERSION:
+            self._refuse(connection, f"protocol version {request.protocol_version}", guess)
             return None
         if not await self._establish(connection, request):
             return None

@@ -76,7 +76,8 @@ def guess_protocol(head: bytes) -> str:
         return "looks like HTTP"
     if len(head) >= 2 and head[0] == 0x16 and head[1] == 3:
         return "looks like TLS"
-    if len(head) >= 12 and head[4] == 0 and head[5] <= 80 and head[6] == 0 and head[7] <= 20:
+    # A Kafka request: length, then an API key and a version, which are small, not both 0.
+    if len(head) >= 12 and head[4] == head[6] == 0 and 0 < head[5] + head[7] <= 100:
         return "looks like Kafka"
     if head[:4].isalpha() and len(head) >= 4:
         return "looks like a four-letter word that is not known"
