@@ -22,12 +22,15 @@ from ottla.broker.api import (
     offset_fetch,
     sync_group,
 )
+from ottla.broker.api.api import Api
 from ottla.broker.errors import BrokerNotAvailable, GroupHomeNotAvailable
 from ottla.broker.groups.home import GroupHome
 from ottla.broker.groups.producer_ids import ProducerIdAllocator
 from ottla.broker.groups.reply import Reply
 from ottla.broker.groups.settings import OFFSETS_TOPIC
 from ottla.broker.metadata import MetadataCache
+from ottla.protocol.kafka import codec
+from ottla.protocol.kafka.api_keys import ApiKey
 from ottla.protocol.kafka.errors import ErrorCode
 from ottla.protocol.kafka.messages import update_metadata as um
 from ottla.protocol.kafka.messages.delete_groups import DeleteGroupsRequest
@@ -461,3 +464,17 @@ async def test_one_request_gets_the_block_for_all_who_wait() -> None:
             nursery.start_soon(ask)
     assert sorted(given) == [1000, 1001, 1002, 1003, 1004]
     assert asked == 1
+
+
+@pytest.mark.parametrize("api", APIS, ids=lambda api: api.key.name)
+def test_refusal_of_a_whole_request_has_a_form_in_every_version(api: Api) -> None:
+    first, last = api.versions
+    for version in range(first, last + 1):
+        request = api.request_type()
+        if api.key is ApiKey.FIND_COORDINATOR and version >= 4:
+            request.coordinator_keys = ["g"]
+        if api.key is ApiKey.OFFSET_FETCH and version >= 8:
+            request.groups = [OffsetFetchRequestGroup(group_id="g")]
+        response = api.failure(request, ErrorCode.UNKNOWN_SERVER_ERROR, "why")
+        data = codec.encode(response, version)
+        assert codec.decode(type(response), version, data) is not None

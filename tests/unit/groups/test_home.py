@@ -461,3 +461,23 @@ def test_partition_of_a_group_is_that_of_every_kafka_tool() -> None:
     assert partition_for("polygenelubricants", 50) == 0
     assert partition_for("hello", 50) == 99162322 % 50
     assert partition_for("console-consumer", 50) == abs(java_hash("console-consumer")) % 50
+
+
+async def test_group_is_gone_though_a_record_of_it_is_committed_late(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The record of the empty group took too long; the tombstone has to come after it."""
+    stage = Stage()
+    async with stage.home() as home:
+        consumer = Consumer(home)
+        consumer.take(consumer.join().get_nowait())
+        partition = stage.partition_of(home, "g")
+        partition.hold = True
+        home.leave("g", [MemberIdentity(consumer.member_id)])
+        await trio.sleep(6)
+        deleted = home.delete("g")
+        partition.commit()
+        assert await deleted.get() is NONE
+        assert home.groups() == (NONE, [])
+    async with stage.home() as home:
+        assert home.groups() == (NONE, [])

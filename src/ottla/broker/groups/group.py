@@ -324,7 +324,7 @@ class Group(GroupMachine):
         return (
             self.state is EMPTY
             and not self.pending
-            and not self.writes
+            and not self.undecided
             and not self.offsets
             and self.last_record is None
         )

@@ -8,6 +8,7 @@ as well as on reload; a rebalance in progress is never in the log.
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar, Final
 
 from ottla.broker.groups.deadlines import Deadlines
@@ -66,6 +67,7 @@ class GroupMachine:
         "state",
         "state_since_ms",
         "timers",
+        "undecided",
         "writes",
     )
 
@@ -85,7 +87,8 @@ class GroupMachine:
         self.awaiting_sync: dict[str, None] = {}  # members that owe a sync in this generation
         self.offsets = OffsetTable()
         self.last_record: GroupRecord | None = None  # the newest committed one; set by apply
-        self.writes: dict[int, GroupWrite] = {}  # by id(): on their way to the log
+        self.writes: dict[int, GroupWrite] = {}  # by id(): somebody waits to hear of them
+        self.undecided = 0  # records in the log that may be committed yet, also when nobody waits
         self.timers: Deadlines[tuple[str, str]] = Deadlines()
         self.initial_delay_left_s: float | None = None  # not None: in the initial delay
         self._member_added = False  # during the initial delay
@@ -144,7 +147,8 @@ class GroupMachine:
         out: list[Effect] = []
         if self.writes.pop(id(write), None) is None:
             return out
-        out.append(self._note("group.write_failed", kind=write.kind.value, error=error.name))
+        note = self._note("group.write_failed", kind=write.kind.value, error=error.name)
+        out.append(replace(note, is_warning=True))
         if write.kind is WriteKind.STATIC_REJOIN and write.ticket is not None:
             out.append(Answer(write.ticket, JoinReply(error, NO_MEMBER)))
         if write.record.generation != self.generation:

@@ -23,13 +23,5 @@ class GroupSettings:
     topic_segment_bytes: int = 100 * 1024 * 1024  # offsets.topic.segment.bytes
     topic_codec: int = 0  # offsets.topic.compression.codec, a Codec
 
-    def topic_configs(self) -> dict[str, str]:
-        """The topic-level keys that the offsets topic is created with."""
-        return {
-            "cleanup.policy": "compact",
-            "compression.type": "producer",
-            "segment.bytes": str(self.topic_segment_bytes),
-        }
-
 
 __all__ = ["OFFSETS_TOPIC", "GroupSettings"]

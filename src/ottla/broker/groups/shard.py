@@ -182,7 +182,8 @@ class Shard:
         elif isinstance(effect, Persist):
             self.append(GenerationWrite(group, effect.write))
         else:
-            self._events.info(effect.event, **effect.fields)
+            write = self._events.warning if effect.is_warning else self._events.info
+            write(effect.event, **effect.fields)
 
     # --- The log ---
 
@@ -288,7 +289,7 @@ class Shard:
         ends = (
             group.state is GroupState.EMPTY
             and not group.pending
-            and not group.writes
+            and not group.undecided
             and len(keys) == len(group.offsets)
             and group.offsets.is_settled
         )
@@ -308,7 +309,7 @@ class Shard:
     ) -> None:
         """Write tombstones. With `ends_group` the group goes too, unless somebody joins before."""
         tombstones: list[tuple[TopicPartition, OffsetEntry | None]] = [(tp, None) for tp in keys]
-        ends_in_log = ends_group and group.last_record is not None
+        ends_in_log = ends_group and (group.last_record is not None or group.undecided > 0)
         if tombstones or ends_in_log:
             self.append(OffsetsWrite(group, tombstones, reply, ends_group=ends_group))
             return

@@ -1,7 +1,7 @@
 """What goes into a group and what comes out of it: commands, replies, records, effects."""
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
@@ -156,7 +156,8 @@ class Note:
     """Something an operator would ask about."""
 
     event: str
-    fields: Mapping[str, object] = field(default_factory=dict)
+    fields: Mapping[str, object]
+    is_warning: bool = False  # degraded, and expected to heal by itself
 
 
 Effect = Answer | Persist | Note

@@ -63,9 +63,10 @@ class GenerationWrite:
         return [(encode_group_key(self.group.group_id), encode_group(self.write.record))]
 
     def appended(self) -> None:
-        """The group keeps its own account of them."""
+        self.group.undecided += 1
 
     def commit(self, first_offset: int, now: Moment) -> list[Effect]:
+        self.group.undecided -= 1
         return self.group.committed(self.write, now)
 
     def fail(self, error: ErrorCode, now: Moment) -> list[Effect]:
