@@ -56,6 +56,7 @@ class MemoryPartition:
     high_watermark: int = 0
     log_start: int = 0
     log_end: int = 0
+    epoch_start: int = 0
     batches: list[tuple[int, int, bytes]] = field(default_factory=list)  # first, end, bytes
     refuse: BrokerError | None = None
     aborted: list[AbortedTxn] = field(default_factory=list)
@@ -64,6 +65,10 @@ class MemoryPartition:
 
     @property
     def log(self) -> "MemoryPartition":
+        return self
+
+    @property
+    def leader(self) -> "MemoryPartition":
         return self
 
     @property

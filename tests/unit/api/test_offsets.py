@@ -85,6 +85,24 @@ async def test_list_offsets_errors(autojump_clock):
             assert (answer.error_code, answer.offset) == (code, -1)
 
 
+async def test_a_new_leader_does_not_send_consumers_back_in_time(autojump_clock):
+    """KIP-207: while its high watermark is below the start of its epoch."""
+    one = Timed(TP, log_start=2, log_end=10, high_watermark=8, epoch_start=9)
+    async with serving(list_offsets.API, partitions=MemoryPartitions(one)) as served:
+        peer = await served.connect()
+        table = [
+            (9, ask_offsets(-1), ErrorCode.OFFSET_NOT_AVAILABLE),
+            (4, ask_offsets(-1), ErrorCode.LEADER_NOT_AVAILABLE),
+            (9, ask_offsets(9999), ErrorCode.OFFSET_NOT_AVAILABLE),
+            (9, ask_offsets(-2), ErrorCode.NONE),
+            (9, ask_offsets(1003), ErrorCode.NONE),
+            (9, ask_offsets(-1, replica_id=2), ErrorCode.NONE),
+        ]
+        for version, request, code in table:
+            (answer,) = (await peer.ask(request, version)).topics[0].partitions
+            assert answer.error_code == code
+
+
 async def test_the_end_of_a_leader_epoch(autojump_clock):
     def ask(epoch: int, current: int = -1, index: int = 0) -> OffsetForLeaderEpochRequest:
         one = OffsetForLeaderPartition(
@@ -117,10 +135,6 @@ class Deletable(MemoryPartition):
 
     @property
     def config(self) -> "Deletable":
-        return self
-
-    @property
-    def leader(self) -> "Deletable":
         return self
 
     def low_watermark(self, log_start: int) -> int:

@@ -16,7 +16,7 @@ Nothing found, or found above what the asker may read: offset -1, timestamp -1 a
 from typing import TYPE_CHECKING
 
 from ottla.broker.api.api import Api, RequestContext
-from ottla.broker.errors import BrokerError, InvalidRequest
+from ottla.broker.errors import BrokerError, InvalidRequest, LeaderNotAvailable, OffsetNotAvailable
 from ottla.broker.ids import TopicPartition
 from ottla.protocol.kafka.api_keys import ApiKey
 from ottla.protocol.kafka.errors import ErrorCode
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 LATEST, EARLIEST, MAX_TIMESTAMP, EARLIEST_LOCAL, LATEST_TIERED = -1, -2, -3, -4, -5
 READ_COMMITTED = 1
 DEBUGGING_REPLICA = -2
+CONSUMER = -1
 EPOCHS_SINCE = 4
+NOT_AVAILABLE_SINCE = 5
 
 Found = tuple[int, int, int]  # timestamp, offset, leader epoch; -1 for what is not known
 NOTHING: Found = (-1, -1, -1)
@@ -70,6 +72,8 @@ def _answer(
             partition = services.partitions.require_leader(tp, known=known)
         partition.require_epoch(asked.current_leader_epoch)
         timestamp, offset, epoch = _find(partition, asked.timestamp, _end(partition, request))
+        if request.replica_id == CONSUMER:
+            _require_settled(partition, asked.timestamp, offset, ctx)
     except BrokerError as error:
         return ListOffsetsPartitionResponse(partition_index=tp.partition, error_code=error.code)
     answer = ListOffsetsPartitionResponse(
@@ -80,9 +84,23 @@ def _answer(
     return answer
 
 
+def _require_settled(
+    partition: "Partition", timestamp: int, offset: int, ctx: RequestContext
+) -> None:
+    """KIP-207: a leader whose high watermark has not reached its own epoch may know of less than
+    its predecessor had committed, and would send a consumer back in time."""
+    if partition.high_watermark >= partition.leader.epoch_start:
+        return
+    if timestamp == LATEST or (timestamp not in {EARLIEST, EARLIEST_LOCAL} and offset < 0):
+        text = f"{partition.tp}: not all that was committed is known here yet"
+        if ctx.api_version < NOT_AVAILABLE_SINCE:
+            raise LeaderNotAvailable(text)
+        raise OffsetNotAvailable(text)
+
+
 def _end(partition: "Partition", request: ListOffsetsRequest) -> int:
     """The end of what the asker may read."""
-    if request.replica_id != -1:
+    if request.replica_id != CONSUMER:
         return partition.log.log_end
     if request.isolation_level == READ_COMMITTED:
         return partition.last_stable_offset
