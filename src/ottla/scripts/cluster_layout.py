@@ -161,6 +161,8 @@ def _broker(member: Member, layout: Layout) -> list[str]:
         f"zookeeper.connect={layout.connect}",
         "# A broker that dies is noticed after this time.",
         "zookeeper.session.timeout.ms=6000",
+        "# When all brokers stop at the same time, the controller is gone for some of them.",
+        "controlled.shutdown.retry.backoff.ms=500",
         f"default.replication.factor={replicas}",
         f"min.insync.replicas={max(1, replicas - 1)}",
         f"offsets.topic.replication.factor={replicas}",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ottla.runtime.interfaces import Runtime
 
 
-async def run_member(
+async def run(
     config: CoordinatorConfig,
     runtime: "Runtime",
     *,
@@ -22,14 +22,11 @@ async def run_member(
     task_status: "trio.TaskStatus[object]",
 ) -> None:
     """One member of the ensemble."""
-    from ottla.coordinator.main import run_coordinator
+    from ottla.scripts.member import run_member
     from ottla.scripts.settings import coordinator_settings
 
     settings = coordinator_settings(config)
-    runtime.disk.make_dirs(settings.data_dir)
-    if settings.data_log_dir is not None:
-        runtime.disk.make_dirs(settings.data_log_dir)
-    await run_coordinator(settings, runtime, stop=stop, task_status=task_status)
+    await run_member(settings, runtime, stop=stop, task_status=task_status)
 
 
 def load(arguments: argparse.Namespace) -> daemon.Daemon:
@@ -46,7 +43,7 @@ def load(arguments: argparse.Namespace) -> daemon.Daemon:
     return daemon.Daemon(
         kind="coordinator",
         id=config.my_id,
-        body=lambda runtime: partial(run_member, config, runtime),
+        body=lambda runtime: partial(run, config, runtime),
         key_of_port=key_of_port,
         warnings=config.warnings,
     )

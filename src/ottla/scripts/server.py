@@ -38,17 +38,14 @@ async def run_server(
 
     import trio
 
-    from ottla.coordinator.main import run_coordinator
+    from ottla.scripts.member import run_member
     from ottla.scripts.settings import embedded_settings
 
     settings = embedded_settings(config)
-    runtime.disk.make_dirs(settings.data_dir)
     coordinator_stop = trio.Event()
     inner = dataclasses.replace(runtime, events=runtime.events.bind(daemon="coordinator"))
     async with trio.open_nursery() as nursery:
-        handle = await nursery.start(
-            partial(run_coordinator, settings, inner, stop=coordinator_stop)
-        )
+        handle = await nursery.start(partial(run_member, settings, inner, stop=coordinator_stop))
         address = handle.client_address
         host = address.host if address.host not in {"", "::", "0.0.0.0"} else "localhost"
         located = config.with_ensemble(host, address.port)
