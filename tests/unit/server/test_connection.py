@@ -10,6 +10,12 @@ from ottla.broker.errors import NotController
 from ottla.protocol.kafka.api_keys import ApiKey
 from ottla.protocol.kafka.errors import ErrorCode
 from ottla.protocol.kafka.messages.api_versions import ApiVersionsRequest
+from ottla.protocol.kafka.messages.fetch import (
+    FetchableTopicResponse,
+    FetchRequest,
+    FetchResponse,
+    PartitionData,
+)
 from ottla.protocol.kafka.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
 from ottla.protocol.kafka.messages.list_groups import (
     ListedGroup,
@@ -292,6 +298,54 @@ async def test_a_failure_that_has_no_form_in_the_version_closes_the_connection(a
         assert await peer.is_closed()
         assert len(served.events.named("request.failed")) == 1
         assert not served.refusals()
+
+
+class Unreadable:
+    """A range of a file whose disk fails."""
+
+    offset = 0
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    @property
+    def file(self) -> "Unreadable":
+        return self
+
+    def __len__(self) -> int:
+        return self._size
+
+    def read(self) -> bytes:
+        raise OSError(5, "input/output error")
+
+    def read_at(self, offset: int, count: int) -> bytes:
+        return self.read()
+
+
+@pytest.mark.parametrize("size", [100, 100_000])
+@pytest.mark.parametrize("is_parked", [False, True])
+async def test_a_failing_disk_ends_the_connection_of_the_reader_alone(
+    autojump_clock, size, is_parked
+):
+    def answer() -> FetchResponse:
+        data = PartitionData(partition_index=0, records=Unreadable(size))
+        return FetchResponse(responses=[FetchableTopicResponse(topic="t", partitions=[data])])
+
+    class Later:
+        async def wait(self) -> FetchResponse:
+            await trio.sleep(1)
+            return answer()
+
+    def fetch(request: FetchRequest, ctx: RequestContext) -> FetchResponse | Later:
+        return Later() if is_parked else answer()
+
+    api = Api(ApiKey.FETCH, versions=(4, 12), request_type=FetchRequest, handle=fetch)
+    async with serving(api, list_groups(empty_list)) as served:
+        peer, other = await served.connect(), await served.connect()
+        await peer.send(FetchRequest(), 12)
+        assert await peer.is_closed()
+        assert len(served.events.named("connection.file_unreadable")) == 1
+        assert await other.ask(LIST, 0) == ListGroupsResponse()
 
 
 async def test_a_broken_invariant_ends_the_server(autojump_clock):

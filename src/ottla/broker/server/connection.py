@@ -134,9 +134,17 @@ class Connection:
             self._events.debug("connection.lost", peer=str(self._stream.peer), reason=str(lost))
         except HangUp as wanted:
             self._events.debug("connection.closed", peer=str(self._stream.peer), reason=str(wanted))
+        except OSError as error:
+            self._report_unreadable(error)
         except ProtocolError as error:
             limit = error.limit if isinstance(error, FrameTooLarge) else self._limits.max_frame
             self._refuse(str(error), getattr(error, "guess", ""), limit)
+
+    def _report_unreadable(self, error: OSError) -> None:
+        """A segment's bytes that were promised cannot be read: the reply ends in its middle."""
+        self._events.error(
+            "connection.file_unreadable", peer=str(self._stream.peer), reason=str(error)
+        )
 
     def _refuse(self, reason: str, guess: str, limit: int) -> None:
         self._events.warning(
@@ -249,6 +257,9 @@ class Connection:
             self._scope.cancel()
         except HangUp as wanted:
             self.close(str(wanted))
+        except OSError as error:
+            self._report_unreadable(error)
+            self._scope.cancel()
 
     async def _next_replies(self) -> Parts:
         """The queue's first reply, once it is there, and those behind it that need no waiting."""
