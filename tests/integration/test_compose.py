@@ -8,11 +8,11 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import confluent_kafka
 import confluent_kafka.admin
-import kafka
 import pytest
 from kazoo.client import KazooClient
 
@@ -139,7 +139,10 @@ def create_topic(name: str) -> None:
 
 def in_container(script: str) -> str:
     """Run Python with kafka-python in a container of the cluster's network."""
-    client = Path(kafka.__file__).parent
+    found = find_spec("kafka")  # importing it warns here
+    assert found is not None
+    assert found.origin is not None
+    client = Path(found.origin).parent
     return run(
         "docker", "run", "--rm", "--network", "ottla-test_ottla",
         "--volume", f"{client}:/client/kafka:ro", "--env", "PYTHONPATH=/client",
