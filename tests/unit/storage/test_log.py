@@ -13,6 +13,7 @@ from ottla.broker.errors import (
     OffsetOutOfRange,
     RecordListTooLarge,
     RecordTooLarge,
+    UnsupportedCompression,
     UnsupportedFormat,
 )
 from ottla.broker.storage.log_config import LogConfig, TimestampType
@@ -55,6 +56,7 @@ GOOD = batch(b"one", b"two")
         (patched(GOOD, 23, b"\x00\x00\x00\x02"), InvalidRecord),
         (patched(GOOD, 57, b"\x00\x00\x00\x00"), InvalidRecord),
         (patched(GOOD, 21, b"\x00\x08"), InvalidTimestamp),
+        (patched(GOOD, 21, b"\x00\x05"), UnsupportedCompression),
         (batch(b"v", producer_id=3, producer_epoch=0), InvalidRecord),
         (batch(b"v", timestamp=NOW_MS + HOUR_MS + 1), InvalidTimestamp),
         (batch(bytes(1001)), RecordTooLarge),

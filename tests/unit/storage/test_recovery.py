@@ -1,11 +1,13 @@
 """What a start makes of directories that a crash, an operator or another broker left."""
 
+import random
 from uuid import UUID
 
 import pytest
 
 from ottla.broker.storage.log import Log
 from ottla.broker.storage.log_config import LogConfig
+from ottla.broker.storage.txn_index import AbortedTxn, TxnIndex
 from ottla.runtime.memory import MemoryDisk, RecordingEvents
 from tests.support.logs import DIRECTORY, append, batch, open_log, records_of
 
@@ -217,3 +219,34 @@ def test_index_files_are_kafkas_byte_for_byte() -> None:
         + (1002).to_bytes(8, "big")
         + (5).to_bytes(4, "big")
     )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_flush_makes_the_names_of_new_segments_durable_too(seed: int) -> None:
+    disk = MemoryDisk()
+    log = open_log(disk, CONFIG)
+    append(log, batch(b"first"))
+    log.flush()
+    for _ in range(12):
+        append(log, batch(b"v" * 50))
+    log.flush()
+    assert log.segment_count > 1
+    disk.crash(random.Random(seed))
+    assert reopened(disk, recovery_point=13).log_end == 13
+
+
+def test_aborted_transaction_index_is_kafkas_byte_for_byte() -> None:
+    disk = MemoryDisk()
+    index = TxnIndex(disk, "/x.txnindex", exists=False)
+    index.append(AbortedTxn(7, 1, 5, 6))
+    index.append(AbortedTxn(8, 2, 9, 10))
+    entry = "00000000000000000007000000000000000100000000000000050000000000000006"
+    data = disk.read("/x.txnindex")
+    assert data[:34] == bytes.fromhex(entry)
+    disk.open("/x.txnindex").append(b"\x00\x00torn")
+    again = TxnIndex(disk, "/x.txnindex", exists=True)
+    assert again.entries() == [AbortedTxn(7, 1, 5, 6), AbortedTxn(8, 2, 9, 10)]
+    again.truncate_to(9)
+    assert disk.read("/x.txnindex") == data[:34]
+    again.append(AbortedTxn(8, 2, 9, 10))
+    assert disk.read("/x.txnindex") == data

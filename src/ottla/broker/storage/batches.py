@@ -14,6 +14,7 @@ from ottla.broker.errors import (
     InvalidRecord,
     InvalidTimestamp,
     RecordTooLarge,
+    UnsupportedCompression,
     UnsupportedFormat,
 )
 from ottla.broker.storage.log_config import FOREVER, LogConfig
@@ -119,6 +120,8 @@ def assign(
             )
         if crc32c(view[position + CRC_FROM : end]) != crc:
             raise CorruptMessage(f"the batch's CRC is not {crc:#010x}")
+        if attributes & CODEC_MASK > Codec.ZSTD:
+            raise UnsupportedCompression(f"codec {attributes & CODEC_MASK} is unknown")
         if count < 1 or delta != count - 1:
             raise InvalidRecord(f"{count} records do not span {delta + 1} offsets")
         marker = None
