@@ -38,6 +38,7 @@ class Cluster:
         self.network = network
         self.events = RecordingEvents()
         self.settings = {"auto_leader_rebalance_enable": False}
+        self.candidates = True  # False: brokers that start now do not stand for election
         self.nodes: dict[int, Node] = {}
         self.recorders: dict[int, RecordingBroker] = {}
         self._nursery = nursery
@@ -88,7 +89,9 @@ class Cluster:
                     events=self.events,
                 )
                 task_status.started(epoch)
-                await controller.run()
+                if self.candidates:
+                    await controller.run()
+                await trio.sleep_forever()
 
     def kill(self, broker_id) -> None:
         """The process is gone; its session lives on until it expires."""

@@ -215,6 +215,27 @@ async def test_new_controller_takes_over_what_the_old_one_left(autojump_clock, c
     assert (await create(successor, "u", partitions=2)).error is ErrorCode.NONE
 
 
+async def test_leader_that_restarted_between_two_reigns_rejoins_as_follower(
+    autojump_clock, cluster
+):
+    """No controller saw it go, but its registration is newer than the partition's state."""
+    await cluster.start(1)
+    cluster.candidates = False
+    await cluster.start(2, 3)
+    controller = await cluster.controller()
+    await cluster.settle()
+    await create(controller, assignments=[[1, 2, 3]])
+    await create(controller, "alone", [[1]])
+    await cluster.stop(1)
+    await cluster.start_broker(1)
+    cluster.candidates = True
+    await cluster.start_broker(4)
+    await cluster.settle()
+    assert cluster.recorders[1].roles[T0] == (2, 1, (2, 3))
+    assert cluster.recorders[1].roles[TopicPartition("alone", 0)] == (1, 1, (1,))
+    assert cluster.members.tree.nodes["/controller_epoch"].data == b"2"
+
+
 async def test_office_moves_when_the_controller_znode_is_deleted(autojump_clock, cluster):
     await cluster.start(1, 2, 3)
     controller = await cluster.controller()

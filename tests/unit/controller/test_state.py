@@ -129,6 +129,17 @@ def test_preferred_leaders_are_restored_above_the_allowed_imbalance(cluster):
     assert state(cluster) == (1, 2, (2, 3, 1))
 
 
+def test_broker_that_restarted_unseen_leads_on_only_where_nobody_else_can(cluster):
+    cluster.put_topic("u", U_ID, {0: Assignment((2,))})
+    apply(cluster, decisions.decide_liveness(cluster, [U0]))
+    restarted = {T0: [2], T1: [2], U0: [2]}
+    notices = apply(cluster, decisions.decide_restarted(cluster, restarted))
+    assert state(cluster, T0) == (1, 1, (1, 3))
+    assert state(cluster, T1) == (3, 1, (3,))
+    assert state(cluster, U0) == (2, 1, (2,))
+    assert notices.leader_and_isr[2] == {T0: False, T1: False, U0: False}
+
+
 def test_unclean_election_is_made_on_request_or_by_rule(cluster):
     cluster.put_partition(T1, PartitionState(2, 0, (2,), 4, 1))
     apply(cluster, decisions.decide_liveness(cluster, cluster.on_brokers_gone([2])))

@@ -4,7 +4,7 @@ Each takes the state and the partitions to look at and returns the writes that a
 be asked again after some of them lost against another writer.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from ottla.broker.controller import elections
@@ -59,6 +59,34 @@ def _write(
 ) -> StateWrite:
     """Recipients are brokers that serve the partition; others learn it when they start."""
     return StateWrite(tp, replace(state, controller_epoch=cluster.epoch), tuple(recipients))
+
+
+def decide_restarted(
+    cluster: ControllerState, restarted: Mapping[TopicPartition, Collection[BrokerId]]
+) -> list[StateWrite]:
+    """Take brokers out of leaderships and ISRs that they held in an earlier life.
+
+    `restarted` names the live brokers per partition that registered after its state was written,
+    while no controller saw it. Their logs may have lost what only their memory held, so they rejoin
+    as followers; where nobody else could lead they lead on, under a new epoch.
+    """
+    writes = []
+    for tp, brokers in restarted.items():
+        state = cluster.partitions.get(tp)
+        if state is None or tp.topic in cluster.deleting:
+            continue
+        serving = cluster.serving_replicas(tp)
+        new: PartitionState | None
+        if state.leader in brokers:
+            replicas, online = cluster.replicas(tp), cluster.online_replicas(tp)
+            steady = [replica for replica in online if replica not in brokers]
+            new = elections.elect_offline(state, replicas, steady, unclean=False)
+            new = new or elections.elect_offline(state, replicas, online, unclean=False)
+        else:
+            new = elections.without_replicas(state, brokers)
+        if new is not None:
+            writes.append(_write(cluster, tp, new, serving))
+    return writes
 
 
 def decide_controlled_shutdown(

@@ -77,14 +77,23 @@ class Ledger:
         self, tps: Iterable[TopicPartition]
     ) -> dict[TopicPartition, PartitionState | None]:
         """None for a partition that has no state yet."""
+        dated = await self.dated_partition_states(tps)
+        return {tp: found and found[0] for tp, found in dated.items()}
+
+    async def dated_partition_states(
+        self, tps: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, tuple[PartitionState, int] | None]:
+        """Each state with the zxid of its last write, which compares with broker epochs."""
         replies = {tp: self._client.start_get_data(paths.partition_state(tp)) for tp in tps}
-        found: dict[TopicPartition, PartitionState | None] = {}
+        found: dict[TopicPartition, tuple[PartitionState, int] | None] = {}
         for tp, reply in replies.items():
             try:
                 data, stat = await reply.get()
-                found[tp] = encodings.decode_partition_state(tp, data, stat.version)
             except NoNode:
                 found[tp] = None
+                continue
+            state = encodings.decode_partition_state(tp, data, stat.version)
+            found[tp] = (state, stat.mzxid)
         return found
 
     async def topic_configs(self, names: Iterable[str]) -> dict[str, dict[str, str]]:

@@ -5,7 +5,8 @@ leaders and the brokers in line. Every such step may be repeated. All of it runs
 of a `Reign`.
 """
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -15,9 +16,9 @@ from ottla.broker.controller import decisions
 from ottla.broker.controller.ledger import ControllerMoved
 from ottla.broker.controller.notices import Notices
 from ottla.broker.ensemble import encodings, paths
-from ottla.broker.ensemble.client import set_data_op
-from ottla.broker.ensemble.errors import NoNode
-from ottla.broker.ensemble.values import BrokerInfo, TopicAssignment
+from ottla.broker.ensemble.client import create_op, set_data_op
+from ottla.broker.ensemble.errors import MultiFailed, NoNode
+from ottla.broker.ensemble.values import BrokerInfo, PartitionState, TopicAssignment
 from ottla.broker.ensemble.watches import WatchEvent
 from ottla.broker.ids import BrokerId, TopicPartition
 from ottla.protocol.zookeeper.opcodes import EventType
@@ -75,16 +76,14 @@ class Observer:
         """Read everything, each kind of znode pipelined; then put right what happened meanwhile."""
         began = trio.current_time()
         await self.check_office()
+        await self._ensure_features()
         ids = await self._client.get_children(paths.BROKER_IDS, watch=self._brokers_fired)
         names = await self._client.get_children(paths.TOPICS, watch=self._topics_fired)
         brokers = await self._ledger.brokers(_numbers(ids), self._broker_fired)
         _, notices = self._cluster.on_brokers_came(brokers.values())
         await self.learn_topics(names)
         tps = self._cluster.all_partitions()
-        for tp, state in (await self._ledger.partition_states(tps)).items():
-            if state is not None and state.controller_epoch > self._cluster.epoch:
-                raise ControllerMoved(f"{tp} was written by a newer controller")
-            self._cluster.put_partition(tp, state)
+        restarted = self._take_states(await self._ledger.dated_partition_states(tps))
         for broker in brokers.values():
             self._reign.channels.open(broker)
         self._reign.channels.post(notices)
@@ -98,8 +97,40 @@ class Observer:
         )
         await self.look_at("deletions", "")
         await self._reign.commit(decisions.decide_liveness, tps)
+        await self._reign.commit(
+            lambda cluster, todo: decisions.decide_restarted(
+                cluster, {tp: restarted[tp] for tp in todo}
+            ),
+            restarted,
+        )
         for kind in ("log_dirs", "isr", "preferred"):
             await self.look_at(kind, "")
+
+    def _take_states(
+        self, dated: Mapping[TopicPartition, tuple[PartitionState, int] | None]
+    ) -> dict[TopicPartition, list[BrokerId]]:
+        """Fill in partition states; returns who restarted unseen since each was written."""
+        restarted: dict[TopicPartition, list[BrokerId]] = {}
+        brokers = self._cluster.brokers
+        for tp, found in dated.items():
+            if found is None:
+                continue
+            state, written_at = found
+            if state.controller_epoch > self._cluster.epoch:
+                raise ControllerMoved(f"{tp} was written by a newer controller")
+            self._cluster.put_partition(tp, state)
+            late = [
+                each for each in state.isr if each in brokers and brokers[each].epoch > written_at
+            ]
+            if late:
+                restarted[tp] = late
+        return restarted
+
+    async def _ensure_features(self) -> None:
+        """`/feature`, which newer Kafka tools look for."""
+        if await self._client.exists(paths.FEATURES) is None:
+            with contextlib.suppress(MultiFailed):
+                await self._ledger.write([create_op(paths.FEATURES, encodings.encode_features())])
 
     async def learn_topics(self, names: Iterable[str]) -> list[TopicPartition]:
         """Read topics that are new to the state; returns their partitions."""
