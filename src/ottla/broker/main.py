@@ -14,9 +14,9 @@ from functools import partial
 import trio
 
 from ottla.broker.api.api import Services
-from ottla.broker.api.auto_creation import create_missing
 from ottla.broker.api.dispatch import Dispatcher
 from ottla.broker.api.fetch_sessions import FetchSessions
+from ottla.broker.api.find_coordinator import ensure_offsets_topic
 from ottla.broker.api.registry import find_apis
 from ottla.broker.controller.controller import Controller
 from ottla.broker.ensemble.client import EnsembleClient
@@ -30,7 +30,6 @@ from ottla.broker.ensemble.registration import (
 )
 from ottla.broker.ensemble.stale_session import SessionFile
 from ottla.broker.ensemble.values import BrokerInfo, Endpoint
-from ottla.broker.errors import GroupHomeNotAvailable
 from ottla.broker.groups.home import GroupHome
 from ottla.broker.groups.producer_ids import ProducerIdAllocator
 from ottla.broker.groups.settings import OFFSETS_TOPIC
@@ -231,7 +230,7 @@ class Broker:
             rng=runtime.rng,
             events=runtime.events,
             partition_count=lambda: metadata.partition_count(OFFSETS_TOPIC),
-            ensure_offsets_topic=self._ensure_offsets_topic,
+            ensure_offsets_topic=lambda: ensure_offsets_topic(self._services),
         )
         replicas = ReplicaSet(
             self._registry,
@@ -275,12 +274,6 @@ class Broker:
             groups=groups,
             producer_ids=ProducerIdAllocator(blocks.next_block),
         )
-
-    async def _ensure_offsets_topic(self) -> None:
-        """Have `__consumer_offsets` created; GroupHomeNotAvailable when it cannot be."""
-        code = (await create_missing([OFFSETS_TOPIC], self._services))[OFFSETS_TOPIC]
-        if code:
-            raise GroupHomeNotAvailable(f"{OFFSETS_TOPIC} cannot be created: {code.name}")
 
     def _broker_epoch(self) -> BrokerEpoch:
         return self._epoch
@@ -345,6 +338,7 @@ class Broker:
                     self._controller_link(f"broker-{self._broker_id}-shutdown"),
                     attempts=self._config.int("controlled.shutdown.max.retries"),
                     backoff_s=self._config.int("controlled.shutdown.retry.backoff.ms") / 1000,
+                    is_alone=lambda: not self._metadata.brokers.keys() - {self._broker_id},
                     events=events,
                 )
             nursery.cancel_scope.cancel()

@@ -24,15 +24,18 @@ async def hand_over(
     *,
     attempts: int,
     backoff_s: float,
+    is_alone: Callable[[], bool],
     events: Events,
 ) -> bool:
     """True once this broker leads nothing that another could lead.
 
-    False after `attempts` without success, as when there is no controller or it leads the only
-    replica: the stop then goes on and the controller finds out by the session's end.
+    False after `attempts` without success, as when there is no controller: the stop then goes on
+    and the controller finds out by the session's end. A broker that `is_alone` asks only once.
     """
     reason = "no controller is known"
     for attempt in range(attempts):
+        if attempt and is_alone():
+            break
         if attempt:
             await trio.sleep(backoff_s)
         link = controller_link()

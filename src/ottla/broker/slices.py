@@ -93,8 +93,6 @@ def group_settings(config: BrokerConfig) -> GroupSettings:
         commit_timeout_ms=config.int("offsets.commit.timeout.ms"),
         load_buffer_bytes=config.int("offsets.load.buffer.size"),
         topic_partitions=config.int("offsets.topic.num.partitions"),
-        topic_replication_factor=config.int("offsets.topic.replication.factor"),
-        topic_segment_bytes=config.int("offsets.topic.segment.bytes"),
         topic_codec=CODECS[config.int("offsets.topic.compression.codec")],
     )
 

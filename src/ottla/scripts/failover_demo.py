@@ -238,7 +238,10 @@ class Demo:
 
     def _kill(self, number: int, what: str, kind: str, find: Callable[[], int]) -> Kill:
         share = len(self._lines) * number // 4
-        self._wait(f"until the {what} dies", lambda: self._producer.acked >= share)
+        self._wait(
+            f"a quarter more of the text, then the {what} dies",
+            lambda: self._producer.acked >= share,
+        )
         self._wait("full replication", self._metadata.is_whole)
         if self._producer.is_done:
             raise DemoFailed(f"the text ended before the {what} was killed; lower --rate")

@@ -19,8 +19,6 @@ class GroupSettings:
     commit_timeout_ms: int = 5_000  # offsets.commit.timeout.ms
     load_buffer_bytes: int = 5 * 1024 * 1024  # offsets.load.buffer.size
     topic_partitions: int = 50  # offsets.topic.num.partitions
-    topic_replication_factor: int = 3  # offsets.topic.replication.factor
-    topic_segment_bytes: int = 100 * 1024 * 1024  # offsets.topic.segment.bytes
     topic_codec: int = 0  # offsets.topic.compression.codec, a Codec
 
 
