@@ -9,6 +9,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Protocol
 
 from ottla.coordinator.client_port.statistics import Counters
@@ -99,8 +100,8 @@ def _stat(facts: Facts) -> str:
 def _server_figures(facts: Facts) -> str:
     latency = facts.counters.latency
     return (
-        f"Latency min/avg/max: {latency.lowest_ms:.0f}/{latency.average_ms:.4g}/"
-        f"{latency.highest_ms:.0f}\n"
+        f"Latency min/avg/max: {int(latency.lowest_ms)}/{latency.average_ms:.4g}/"
+        f"{ceil(latency.highest_ms)}\n"
         f"Received: {facts.counters.received}\n"
         f"Sent: {facts.counters.sent}\n"
         f"Connections: {_alive(facts)}\n"
@@ -120,8 +121,8 @@ def _mntr(facts: Facts) -> str:
         "version": full_version(),
         "server_state": facts.member.role,
         "avg_latency": round(latency.average_ms, 4),
-        "max_latency": round(latency.highest_ms),
-        "min_latency": round(latency.lowest_ms),
+        "max_latency": ceil(latency.highest_ms),
+        "min_latency": int(latency.lowest_ms),
         "packets_received": facts.counters.received,
         "packets_sent": facts.counters.sent,
         "num_alive_connections": _alive(facts),
@@ -181,9 +182,9 @@ def _connection(client: ClientConnection) -> str:
     return (
         f"{head},sid={_hex(client.session_id)},lop={_OPERATIONS.get(client.last_opcode, 'NA')},"
         f"est={client.established_ms},to={client.timeout_ms},lcxid={_hex(client.last_xid)},"
-        f"lzxid={_hex(client.last_zxid)},llat={latency.last_ms:.0f},"
-        f"minlat={latency.lowest_ms:.0f},avglat={latency.average_ms:.4g},"
-        f"maxlat={latency.highest_ms:.0f})"
+        f"lzxid={_hex(client.last_zxid)},llat={ceil(latency.last_ms)},"
+        f"minlat={int(latency.lowest_ms)},avglat={latency.average_ms:.4g},"
+        f"maxlat={ceil(latency.highest_ms)})"
     )
 
 

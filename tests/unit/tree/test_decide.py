@@ -288,11 +288,14 @@ def test_containers_and_ttl_nodes():
     solo.create("/c/x")
     ttl = CreateTTLRequest("/t", b"", OPEN_ACL, CreateMode.PERSISTENT_WITH_TTL, 5000)
     assert solo.submit(OpCode.CREATE_TTL, ttl).error is ZkError.OK
+    assert solo.tree.due_for_collection(solo.now_ms + 5000) == []
+    assert solo.tree.due_for_collection(solo.now_ms + 5001) == ["/t"]
     assert solo.stat("/c").ephemeral_owner == solo.stat("/t").ephemeral_owner == 0
     collect = DeleteContainerRequest("/c")
     gone = solo.submit(OpCode.DELETE_CONTAINER, collect, member=None)
     assert gone.error is ZkError.NOTEMPTY
     solo.delete("/c/x")
+    assert solo.tree.due_for_collection(solo.now_ms) == ["/c"]
     assert solo.submit(OpCode.DELETE_CONTAINER, collect).error is ZkError.UNIMPLEMENTED
     assert solo.submit(OpCode.DELETE_CONTAINER, collect, member=None).error is ZkError.OK
     assert "/c" not in solo.tree.nodes

@@ -56,6 +56,11 @@ def access_list(encoded: bytes) -> AccessList:
     return known
 
 
+def in_use(encoded: bytes) -> AccessList | None:
+    """The list of these bytes if some node has it; such a list needs no `expand`."""
+    return _shared.get(encoded)
+
+
 OPEN = access_list(put_acls(OPEN_ACL))
 READ_ONLY = access_list(put_acls(READ_ACL))
 
@@ -150,4 +155,5 @@ __all__ = [
     "authenticate",
     "digest_id",
     "expand",
+    "in_use",
 ]

@@ -8,7 +8,7 @@ faults gets the same code. Methods named `*_body` turn a request's body into a t
 from collections.abc import Sequence
 
 from ottla.coordinator.tree import paths, txns
-from ottla.coordinator.tree.access import AccessList, AuthIds, expand
+from ottla.coordinator.tree.access import AccessList, AuthIds, expand, in_use
 from ottla.coordinator.tree.pending import Change, Overlay, PendingNode
 from ottla.coordinator.tree.values import Refused
 from ottla.coordinator.tree.znode import (
@@ -18,7 +18,7 @@ from ottla.coordinator.tree.znode import (
     is_ephemeral,
     ttl_owner,
 )
-from ottla.protocol.zookeeper.data import ACL
+from ottla.protocol.zookeeper.data import ACL, get_acls
 from ottla.protocol.zookeeper.errors import DecodeError, ZkError
 from ottla.protocol.zookeeper.jute import INT, Reader, put_buffer, put_string
 from ottla.protocol.zookeeper.multi import MultiRequest, OpRequest
@@ -81,8 +81,16 @@ class Judge:
 
     def create_body(self, body: bytes, opcode: int) -> bytes:
         reader = Reader(body)
-        kind = CreateTTLRequest if opcode == OpCode.CREATE_TTL else CreateRequest
-        return self._create(opcode, kind.decode(reader))
+        if opcode == OpCode.CREATE_TTL:
+            return self._create(opcode, CreateTTLRequest.decode(reader))
+        path = reader.string()
+        data = reader.buffer()
+        # Nearly all access lists are among those in use already: no need to take them apart.
+        acl = in_use(body[reader.at : -4])
+        if acl is None:
+            return self._create(opcode, CreateRequest(path, data, get_acls(reader), reader.int32()))
+        reader.at = len(body) - 4
+        return self._create(opcode, CreateRequest(path, data, (), reader.int32()), acl)
 
     def delete_body(self, body: bytes, _opcode: int) -> bytes:
         return self._delete(DeleteRequest.decode(Reader(body)))
@@ -167,12 +175,19 @@ class Judge:
         version = node.version = _next_version(node.version, expected)
         return version
 
-    def _create(self, opcode: int, request: CreateRequest | CreateTTLRequest) -> bytes:
+    def _create(
+        self,
+        opcode: int,
+        request: CreateRequest | CreateTTLRequest,
+        acl: AccessList | None = None,
+    ) -> bytes:
+        """`acl` stands for the request's own, where it needs no more looking at."""
         path, mode = request.path, request.flags
         owner = self._owner_of_new(opcode, request)
         if "/" not in path or "\0" in path:
             raise Refused(ZkError.BADARGUMENTS)
-        acl = self._expand(request.acl)
+        if acl is None:
+            acl = self._expand(request.acl)
         parent = self._require(paths.parent_of(path))
         if not parent.acl.world_perms & _CREATE:
             self._require_permission(parent, _CREATE)

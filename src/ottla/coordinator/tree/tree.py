@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from ottla.coordinator.tree import paths, txns
 from ottla.coordinator.tree.access import OPEN, READ_ONLY, access_list
 from ottla.coordinator.tree.values import REOPEN_SESSION, Applied, NodeChange, Origin, Session
-from ottla.coordinator.tree.znode import Znode, is_ephemeral
+from ottla.coordinator.tree.znode import Znode, is_ephemeral, is_ttl, ttl_of
 from ottla.protocol.zookeeper.errors import ZkError
 from ottla.protocol.zookeeper.jute import Reader, put_string
 from ottla.protocol.zookeeper.multi import encode_results
@@ -33,6 +33,7 @@ class Tree:
         "_member_id",
         "_time_ms",
         "_zxid",
+        "collectable",
         "data_bytes",
         "ephemerals",
         "last_session_ids",
@@ -47,6 +48,8 @@ class Tree:
         """By path; a parent comes before its children."""
         self.ephemerals: dict[int, dict[str, None]] = {}
         """session id -> paths, for sessions that own any; mirrors the nodes' `owner`."""
+        self.collectable: dict[str, None] = {}
+        """Paths of containers and TTL nodes; see `due_for_collection`."""
         self.sessions: dict[int, tuple[int, int]] = {}
         """session id -> (timeout in ms, member that the client is at)."""
         self.last_session_ids: dict[int, int] = {}
@@ -141,8 +144,29 @@ class Tree:
                 parent.children = {}
             parent.children[paths.name_of(path)] = None
             parent.touched()
-        if node.owner and is_ephemeral(node.owner):
-            self.ephemerals.setdefault(node.owner, {})[path] = None
+        if node.owner:
+            if is_ephemeral(node.owner):
+                self.ephemerals.setdefault(node.owner, {})[path] = None
+            else:
+                self.collectable[path] = None
+
+    def due_for_collection(self, now_ms: int) -> list[str]:
+        """Nodes that the leader is to delete: used containers that are empty, TTLs gone by.
+
+        For each one the leader decides a DELETE_CONTAINER of its own (`origin` None), which checks
+        again. ZooKeeper looks every minute (`znode.container.checkIntervalMs`).
+        """
+        due: list[str] = []
+        for path in self.collectable:
+            node = self.nodes[path]
+            if node.children:
+                continue
+            if is_ttl(node.owner):
+                if now_ms - node.mtime > ttl_of(node.owner):
+                    due.append(path)
+            elif node.cversion > 0:  # one that never had a child is still to be used
+                due.append(path)
+        return due
 
     def check(self) -> None:
         """Assert every relation between the indexes."""
@@ -162,7 +186,9 @@ class Tree:
             if is_ephemeral(node.owner):
                 assert path in self.ephemerals[node.owner], path
                 assert node.owner in self.sessions, path
+            assert (path in self.collectable) == (node.owner != 0 and not is_ephemeral(node.owner))
         assert child_count == len(self.nodes) - 1
+        assert self.collectable.keys() <= self.nodes.keys()
         assert data_bytes == self.data_bytes
         for session_id, owned in self.ephemerals.items():
             assert owned, session_id
@@ -216,11 +242,14 @@ class Tree:
         del parent.children[paths.name_of(path)]
         parent.pzxid = self._zxid
         parent.touched()
-        if is_ephemeral(node.owner):
-            owned = self.ephemerals[node.owner]
-            del owned[path]
-            if not owned:
-                del self.ephemerals[node.owner]
+        if node.owner:
+            if is_ephemeral(node.owner):
+                owned = self.ephemerals[node.owner]
+                del owned[path]
+                if not owned:
+                    del self.ephemerals[node.owner]
+            else:
+                del self.collectable[path]
         self._events.append(NodeChange(_DELETED, path, node.acl))
         self._events.append(NodeChange(_CHILDREN_CHANGED, parent_path, parent.acl))
 

@@ -94,6 +94,11 @@ def ttl_owner(ttl_ms: int) -> int:
     return (_TTL_TOP | ttl_ms) - (1 << 64)
 
 
+def ttl_of(owner: int) -> int:
+    assert is_ttl(owner)
+    return owner & TTL_MAX_MS
+
+
 def as_int32(value: int) -> int:
     """Versions wrap as a 32-bit signed number."""
     if -0x8000_0000 <= value <= 0x7FFF_FFFF:
@@ -108,5 +113,6 @@ __all__ = [
     "as_int32",
     "is_ephemeral",
     "is_ttl",
+    "ttl_of",
     "ttl_owner",
 ]

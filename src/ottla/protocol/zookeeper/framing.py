@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from ottla.protocol.zookeeper.errors import FrameTooLarge
 
 JUTE_MAX_BUFFER = 0xFFFFF
-_BASE_SIZE = 32 * 1024
+_IDLE_SIZE = 4 * 1024  # most connections of most members say little
+_BUSY_SIZE = 32 * 1024
 _LENGTH = struct.Struct(">i")
 _REPLY = struct.Struct(">iiqi")
 _REPLY_HEADER_SIZE = 16
@@ -26,7 +27,7 @@ class FrameReader:
 
     def __init__(self, max_bytes: int = JUTE_MAX_BUFFER) -> None:
         self._limit = max_bytes
-        self._store = bytearray(_BASE_SIZE)
+        self._store = bytearray(_IDLE_SIZE)
         self._view = memoryview(self._store)
         self._start = 0  # first byte not yet given out; <= _end
         self._end = 0  # end of the received bytes
@@ -34,16 +35,16 @@ class FrameReader:
     def buffer(self) -> memoryview:
         start, end = self._start, self._end
         held = end - start
-        if start:
-            if held and held * 2 < len(self._store):
-                self._view[:held] = bytes(self._view[start:end])
-                self._start, self._end = 0, held
-            elif not held:
-                self._start = self._end = 0
-                if len(self._store) > _BASE_SIZE:
-                    self._move_to(_BASE_SIZE)
-        if self._end == len(self._store):
-            self._move_to(max(_BASE_SIZE, 2 * (self._end - self._start)))
+        size = len(self._store)
+        if end == size:  # the last receive filled it: there may be more where that came from
+            self._move_to(max(_BUSY_SIZE, 2 * held))
+        elif not held:
+            self._start = self._end = 0
+            if size > _BUSY_SIZE:
+                self._move_to(_BUSY_SIZE)
+        elif start and held * 2 < size:
+            self._view[:held] = bytes(self._view[start:end])
+            self._start, self._end = 0, held
         return self._view[self._end :]
 
     def received(self, count: int) -> Sequence[memoryview]:
