@@ -11,19 +11,17 @@ newest entries live in memory until `save`, which a flush, a roll and a close ca
 segment's entries are read when they are asked for and dropped by `unload`.
 """
 
-import struct
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
-from itertools import pairwise
 
 from ottla.runtime.interfaces import Disk
 
 RELATIVE_OFFSET_MAX = 0x7FFFFFFF
 _SWAP = sys.byteorder == "little"
 _OFFSET_ENTRY = 8
-_TIME_ENTRY = struct.Struct(">qi")
+_TIME_ENTRY = 12
 
 
 class InsaneIndex(Exception):
@@ -237,15 +235,16 @@ class TimeIndex:
         data = self.file.read()
         if data is None:
             raise InsaneIndex("missing")
-        if len(data) % _TIME_ENTRY.size:
+        if len(data) % _TIME_ENTRY:
             raise InsaneIndex(f"{len(data)} bytes are no whole number of entries")
-        timestamps, offsets = array("q"), array("i")
-        for timestamp, offset in _TIME_ENTRY.iter_unpack(data):
-            timestamps.append(timestamp)
-            offsets.append(offset)
+        timestamps = array("q", _columns(data, 0, 8))
+        offsets = array("i", _columns(data, 8, 4))
+        if _SWAP:
+            timestamps.byteswap()
+            offsets.byteswap()
         if timestamps and (not log_size or offsets[0] < 0 or not _rises(timestamps)):
             raise InsaneIndex("timestamps out of order")
-        if any(a > b for a, b in pairwise(offsets)):
+        if offsets and not _never_falls(offsets):
             raise InsaneIndex("offsets out of order")
         self._timestamps, self._offsets = timestamps, offsets
         self.file.saved = len(timestamps)
@@ -269,9 +268,14 @@ class TimeIndex:
         if not self.is_loaded:
             return
         saved = self.file.saved
-        pack = _TIME_ENTRY.pack
-        entries = zip(self._timestamps[saved:], self._offsets[saved:], strict=True)
-        self.file.write(b"".join([pack(*entry) for entry in entries]), _TIME_ENTRY.size)
+        timestamps, offsets = self._timestamps[saved:], self._offsets[saved:]
+        if _SWAP:
+            timestamps.byteswap()
+            offsets.byteswap()
+        entries = bytearray(_TIME_ENTRY * len(timestamps))
+        _put_columns(entries, timestamps.tobytes(), 0, 8)
+        _put_columns(entries, offsets.tobytes(), 8, 4)
+        self.file.write(bytes(entries), _TIME_ENTRY)
 
     def unload(self) -> None:
         assert self.file.saved == len(self._timestamps), "unsaved entries"
@@ -279,8 +283,28 @@ class TimeIndex:
         self.is_loaded = False
 
 
+def _columns(entries: bytes, start: int, width: int) -> bytearray:
+    """Bytes `start` to `start + width` of each time index entry, byte by byte of all entries at
+    once: an index may have a quarter of a million of them, and the loop waits."""
+    found = bytearray(len(entries) // _TIME_ENTRY * width)
+    for at in range(width):
+        found[at::width] = entries[start + at :: _TIME_ENTRY]
+    return found
+
+
+def _put_columns(entries: bytearray, column: bytes, start: int, width: int) -> None:
+    for at in range(width):
+        entries[start + at :: _TIME_ENTRY] = column[at::width]
+
+
+def _never_falls(values: "array[int]") -> bool:
+    as_list = values.tolist()
+    return as_list == sorted(as_list)
+
+
 def _rises(values: "array[int]") -> bool:
-    return all(a < b for a, b in pairwise(values))
+    """Whether they never fall and are not all the same, which is what zeroed pages look like."""
+    return len(values) < 2 or (values[0] < values[-1] and _never_falls(values))
 
 
 __all__ = ["RELATIVE_OFFSET_MAX", "InsaneIndex", "OffsetIndex", "TimeIndex"]
