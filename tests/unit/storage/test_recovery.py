@@ -5,11 +5,12 @@ from uuid import UUID
 
 import pytest
 
+from ottla.broker.storage.indexes import InsaneIndex, OffsetIndex, TimeIndex
 from ottla.broker.storage.log import Log
 from ottla.broker.storage.log_config import LogConfig
 from ottla.broker.storage.txn_index import AbortedTxn, TxnIndex
 from ottla.runtime.memory import MemoryDisk, RecordingEvents
-from tests.support.logs import DIRECTORY, append, batch, open_log, records_of
+from tests.support.logs import DIRECTORY, NOW_MS, append, batch, open_log, records_of
 
 CONFIG = LogConfig(segment_bytes=400, index_interval_bytes=100)
 FIRST = f"{DIRECTORY}/{0:020d}"
@@ -250,3 +251,24 @@ def test_aborted_transaction_index_is_kafkas_byte_for_byte() -> None:
     assert disk.read("/x.txnindex") == data[:34]
     again.append(AbortedTxn(8, 2, 9, 10))
     assert disk.read("/x.txnindex") == data
+
+
+@pytest.mark.parametrize("page", [0, 7, 60])
+def test_page_lost_in_a_large_index_is_told(page: int) -> None:
+    disk = MemoryDisk()
+    offsets = OffsetIndex(disk, "/x.index", 0, lambda: None)
+    times = TimeIndex(disk, "/x.timeindex", 0, lambda: None)
+    for index in (offsets, times):
+        index.reset()
+    for at in range(40_000):
+        offsets.append(at * 10, at * 100)
+        times.append(NOW_MS + at, at * 10)
+    for index, path in ((offsets, "/x.index"), (times, "/x.timeindex")):
+        index.save()
+        index.unload()
+        index.load(1 << 30)
+        assert len(index) == 40_000
+        disk.open(path).write_at(page * 4096, bytes(4096))
+        with pytest.raises(InsaneIndex):
+            index.load(1 << 30)
+    assert times.last() == (NOW_MS + 39_999, 399_990)
