@@ -184,6 +184,28 @@ async def test_upkeep_deletes_flushes_and_checkpoints() -> None:
     )
 
 
+async def test_log_that_cannot_be_opened_is_offline_and_the_others_are_not() -> None:
+    disk = MemoryDisk()
+    manager = await managed(disk)
+    for tp in (A, B):
+        append(manager.create(tp, CONFIG, now_ms=NOW_MS), batch(b"v"))
+    manager.close(clean=True)
+    disk.remove(f"/d1/{A}/{1:020d}.snapshot")
+    disk.open(f"/d1/{A}/{0:020d}.log").write_at(16, b"\x09")
+    disk.open(f"/d1/{A}/{1:020d}.log").close()
+    events = RecordingEvents()
+    manager = await managed(disk, events=events)
+    assert list(manager.logs) == [B]
+    (entry,) = events.named("log.load_failed")
+    assert "00000000000000000000.log at byte 0" in str(entry.fields["reason"])
+    with pytest.raises(KafkaStorageError):
+        manager.create(A, CONFIG, now_ms=NOW_MS)
+    manager.write_checkpoints()
+    assert b"a.b_c 0 1\n" in disk.read("/d1/recovery-point-offset-checkpoint")
+    disk.open(f"/d1/{A}/{0:020d}.log").write_at(16, b"\x02")
+    assert manager.create(A, CONFIG, now_ms=NOW_MS).log_end == 1
+
+
 async def test_all_logs_are_flushed_before_a_stop() -> None:
     disk = MemoryDisk()
     manager = await managed(disk)

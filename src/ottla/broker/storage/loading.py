@@ -49,9 +49,28 @@ class Loader:
         self._bytes_cut = 0
 
     def load(self, *, clean: bool, recovery_point: int, log_start: int) -> Loaded:
+        """OSError, or CorruptLog where bytes below the recovery point are no batches."""
         self._disk.make_dirs(self._directory)
         names = self._tidy(self._disk.list_dir(self._directory))
         segments = self._open_segments(names)
+        try:
+            return self._load(
+                names, segments, clean=clean, recovery_point=recovery_point, log_start=log_start
+            )
+        except (OSError, CorruptLog):
+            for segment in segments:
+                segment.close()
+            raise
+
+    def _load(
+        self,
+        names: list[str],
+        segments: list[Segment],
+        *,
+        clean: bool,
+        recovery_point: int,
+        log_start: int,
+    ) -> Loaded:
         epochs, epochs_are_known = self._load_epochs()
         if segments:
             log_end = self._recover(segments, epochs, clean=clean, recovery_point=recovery_point)

@@ -104,6 +104,7 @@ class LogDir:
         "log_starts",
         "logs",
         "meta",
+        "offline",
         "path",
         "recovery_points",
         "was_clean",
@@ -131,6 +132,8 @@ class LogDir:
             raise
         self.was_clean = disk.exists(f"{self.path}/{CLEAN_SHUTDOWN}")
         self.logs: dict[TopicPartition, Log] = {}
+        # Logs that could not be opened; what the checkpoints say of them is kept.
+        self.offline: set[TopicPartition] = set()
         self.recovery_points = self._read(RECOVERY_POINTS)
         self.log_starts = self._read(LOG_STARTS)
         self.high_watermarks = self._read(HIGH_WATERMARKS)
@@ -183,6 +186,7 @@ class LogDir:
             on_cut=self.write_recovery_points,
         )
         self.logs[tp] = log
+        self.offline.discard(tp)
         return log
 
     def begin(self) -> None:
@@ -192,15 +196,20 @@ class LogDir:
             self._disk.sync_dir(self.path)
 
     def write_recovery_points(self) -> None:
-        self.recovery_points = {tp: log.recovery_point for tp, log in self.logs.items()}
+        points = {tp: log.recovery_point for tp, log in self.logs.items()}
+        self.recovery_points = {**self._offline_entries(self.recovery_points), **points}
         self._write(RECOVERY_POINTS, self.recovery_points)
+
+    def _offline_entries(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        return {tp: offset for tp, offset in offsets.items() if tp in self.offline}
 
     def write_checkpoints(self) -> None:
         """Recovery points, log starts and the high watermarks that were noted."""
         self.write_recovery_points()
-        self.log_starts = {
+        starts = {
             tp: log.log_start for tp, log in self.logs.items() if log.log_start > log.first_base
         }
+        self.log_starts = {**self._offline_entries(self.log_starts), **starts}
         self._write(LOG_STARTS, self.log_starts)
         self._write(HIGH_WATERMARKS, self.high_watermarks)
 
@@ -272,9 +281,11 @@ class LogManager:
         self.meta = Meta(broker_id, cluster_id)
 
     async def load(self, config_of: ConfigOf, *, now_ms: int) -> None:
-        """Open every log that is there; `config_of(topic)` is asked for each. OSError.
+        """Open every log that is there; `config_of(topic)` is asked for each.
 
-        Lets other tasks run between two logs.
+        A log that cannot be opened is an event and stays offline: `get` does not know it, `create`
+        tries again and raises. OSError when a log directory itself cannot be read. Lets other tasks
+        run between two logs.
         """
         total = 0
         for log_dir in self._dirs:
@@ -288,7 +299,12 @@ class LogManager:
                     raise ForeignLogDir(f"{tp} is both in {other} and in {log_dir.path}")
                 config = config_of(tp.topic)
                 clean = log_dir.was_clean
-                log = log_dir.open_log(tp, config, now_ms=now_ms, clean=clean)
+                try:
+                    log = log_dir.open_log(tp, config, now_ms=now_ms, clean=clean)
+                except (OSError, KafkaStorageError) as error:
+                    log_dir.offline.add(tp)
+                    self._events.error("log.load_failed", partition=str(tp), reason=str(error))
+                    continue
                 self._logs[tp] = log
                 total += 1
                 self._events.debug(
@@ -321,14 +337,22 @@ class LogManager:
         log = self._logs.get(tp)
         try:
             if log is None:
-                log_dir = min(self._dirs, key=lambda candidate: len(candidate.logs))
-                log = log_dir.open_log(tp, config, now_ms=now_ms, clean=True)
+                log_dir = self._dir_for(tp)
+                clean = tp not in log_dir.offline or log_dir.was_clean
+                log = log_dir.open_log(tp, config, now_ms=now_ms, clean=clean)
                 self._logs[tp] = log
             if topic_id is not None and log.topic_id is None:
                 log.set_topic_id(topic_id)
         except OSError as error:
             raise KafkaStorageError(f"no log for {tp}: {error}") from error
         return log
+
+    def _dir_for(self, tp: TopicPartition) -> LogDir:
+        """Where the log of `tp` is, though it could not be opened; else the one with the fewest."""
+        for log_dir in self._dirs:
+            if tp in log_dir.offline:
+                return log_dir
+        return min(self._dirs, key=lambda candidate: len(candidate.logs))
 
     def delete(self, tp: TopicPartition, *, now_ms: int, unique: UUID) -> None:
         """Take the log of `tp` out; its files go in `file.delete.delay.ms`. No effect without one.
