@@ -51,12 +51,15 @@ ottla_install() {
   local venv=$1 extra=$2 python log
   if [[ ! -x $venv/bin/python ]]; then
     python=$(ottla_find_python) || return 1
-    if ! "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then
-      ottla_say "$python cannot make a virtual environment; install its venv module (on Debian: apt install python3-venv)."
+    ottla_say "Making a virtual environment in $venv, once ..."
+    if "$python" -c 'import ensurepip' >/dev/null 2>&1; then
+      "$python" -m venv "$venv" || return 1
+    elif ! { "$python" -m venv --without-pip "$venv" &&
+      "$venv/bin/python" "$OTTLA_HOME/scripts/install-pip.py"; }; then
+      rm -rf -- "$venv"
+      ottla_say "$python comes without pip; install its venv module (on Debian: apt install python3-venv)."
       return 1
     fi
-    ottla_say "Making a virtual environment in $venv, once ..."
-    "$python" -m venv "$venv" || return 1
   fi
   ottla_say "Installing ottla${extra:+ and what $extra needs} ..."
   log=$(mktemp)
