@@ -93,6 +93,7 @@ async def run_broker(
         async with _session(config, runtime) as client:
             broker = await _prepare(config, runtime, client, logs)
             await broker.serve(stop, task_status)
+        await logs.flush_all()
         clean = True
     finally:
         logs.close(clean=clean)
