@@ -279,16 +279,20 @@ class Node:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Be a member until cancelled. OSError: the peer port is taken, or the disk failed."""
-        async with trio.open_nursery() as nursery:
-            if self._peers is not None:
-                await nursery.start(self._peers.run)
-            nursery.start_soon(self._take_turns)
-            nursery.start_soon(self._keep_syncing)
-            nursery.start_soon(self._keep_time)
-            nursery.start_soon(self._keep_snapshots)
-            if self._settings.autopurge_purge_interval_h > 0:
-                nursery.start_soon(self._keep_purging)
-            task_status.started()
+        try:
+            async with trio.open_nursery() as nursery:
+                if self._peers is not None:
+                    await nursery.start(self._peers.run)
+                nursery.start_soon(self._take_turns)
+                nursery.start_soon(self._keep_syncing)
+                nursery.start_soon(self._keep_time)
+                nursery.start_soon(self._keep_snapshots)
+                if self._settings.autopurge_purge_interval_h > 0:
+                    nursery.start_soon(self._keep_purging)
+                task_status.started()
+        finally:
+            self._drop_waiters()
+            self._stop_serving("this member stops")
 
     async def hand_over(self) -> None:
         """Before a clean stop: give the leadership away, if that can be done within its time."""
@@ -301,7 +305,7 @@ class Node:
         self._events.info("ensemble.leadership_offered", to=target, epoch=self.epoch)
         self._turn()
         with trio.move_on_after(self._timing.election_min_s):
-            while self._core.leader in (None, self.member_id):
+            while self._core.leader in (None, self.member_id) and self._peers.is_connected(target):
                 await self._leader_changed.wait()
 
     async def _take_turns(self) -> None:
@@ -584,6 +588,8 @@ class Node:
     def _on_link(self, member: int, is_up: bool) -> None:
         if not is_up:
             self._core.unreachable(member)
+            self._leader_changed.set()  # who waits for it to take over waits in vain
+            self._leader_changed = trio.Event()
             if member == self._core.leader and self._has_sent():
                 # Later requests on a new link must not overtake those that were lost on this one.
                 self._drop_waiters()

@@ -1,0 +1,243 @@
+"""Ensembles of whole members in memory: leaders die, members return, sessions live on."""
+
+import pytest
+import trio
+
+from ottla.coordinator.ports import NotServing
+from ottla.protocol.peer.codec import encode
+from ottla.protocol.peer.messages import Hello
+from ottla.protocol.zookeeper.errors import ZkError
+from ottla.runtime.interfaces import Address
+from tests.simulation.consensus_ensemble import create, ensemble, serving, set_data
+
+
+async def test_one_member_serves_and_keeps_its_writes_over_a_power_cut(autojump_clock):
+    async with ensemble(1) as world:
+        node = world.nodes[1]
+        await serving(node, True)
+        assert node.role == "standalone"
+        session = await node.create_session(4000)
+        for i in range(20):
+            applied = await create(node, session, f"/n{i}", b"x")
+            assert applied.error is ZkError.OK
+        await world.kill(1)
+        await world.start(1)
+        await serving(world.nodes[1], True)
+        assert {f"/n{i}" for i in range(20)} <= world.nodes[1].tree.nodes.keys()
+
+
+async def test_session_and_ephemerals_survive_the_leader(autojump_clock):
+    async with ensemble(3) as world:
+        leader = await world.settled()
+        follower = next(me for me in world.ids if me != leader)
+        node = world.nodes[follower]
+        session = await node.create_session(10_000)
+        assert (await create(node, session, "/e", ephemeral=True)).error is ZkError.OK
+        await world.kill(leader)
+        began = trio.current_time()
+        await world.settled()
+        assert trio.current_time() - began < 2.5
+        moved_to = next(me for me in world.nodes if me != follower)
+        other = world.nodes[moved_to]
+        again = await other.validate_session(session.session_id, session.password, 8_000)
+        assert again is not None
+        assert (again.timeout_ms, again.owner) == (8_000, moved_to)
+        assert "/e" in other.tree.nodes
+        applied = await create(other, session, "/e2", ephemeral=True)
+        assert applied.error is ZkError.OK
+        refused = await create(world.nodes[follower], session, "/e3")
+        assert refused.error is ZkError.SESSIONMOVED
+
+
+async def test_wrong_password_and_unknown_session_are_refused(autojump_clock):
+    async with ensemble(3) as world:
+        leader = await world.settled()
+        node = world.nodes[leader]
+        session = await node.create_session(10_000)
+        assert await node.validate_session(session.session_id, bytes(16), 10_000) is None
+        assert await node.validate_session(12345, session.password, 10_000) is None
+
+
+async def test_silent_session_expires_and_touched_one_does_not(autojump_clock):
+    async with ensemble(3) as world:
+        leader = await world.settled()
+        follower = world.nodes[next(me for me in world.ids if me != leader)]
+        silent = await follower.create_session(4000)
+        touched = await follower.create_session(4000)
+        await create(follower, silent, "/silent", ephemeral=True)
+        await create(follower, touched, "/touched", ephemeral=True)
+        for _ in range(20):
+            await trio.sleep(0.5)
+            follower.touch(touched.session_id)
+        for node in world.nodes.values():
+            assert "/touched" in node.tree.nodes
+            assert "/silent" not in node.tree.nodes
+            assert node.tree.session(silent.session_id) is None
+
+
+async def test_new_leader_grants_every_session_its_full_timeout(autojump_clock):
+    async with ensemble(3) as world:
+        leader = await world.settled()
+        node = world.nodes[next(me for me in world.ids if me != leader)]
+        session = await node.create_session(4000)
+        await trio.sleep(3)
+        await world.kill(leader)
+        await world.settled()
+        await trio.sleep(3)
+        assert next(iter(world.nodes.values())).tree.session(session.session_id) is not None
+
+
+async def test_member_without_majority_stops_serving_and_returns(autojump_clock):
+    async with ensemble(3) as world:
+        leader = await world.settled()
+        for me in world.ids:
+            if me != leader:
+                await world.kill(me)
+        left = world.nodes[leader]
+        session_id = 1
+        await serving(left, False)
+        with pytest.raises(NotServing):
+            await left.submit(session_id, 5, b"", ())
+        for me in world.ids:
+            if me != leader:
+                await world.start(me)
+        await world.settled()
+
+
+async def test_clean_stop_hands_the_leadership_over_at_once(autojump_clock):
+    async with ensemble(3) as world:
+        leader = await world.settled()
+        began = trio.current_time()
+        await world.stop(leader)
+        await world.settled()
+        assert trio.current_time() - began < 0.3
+        assert world.events[leader].named("ensemble.leadership_offered")
+
+
+async def test_member_far_behind_gets_a_snapshot(autojump_clock):
+    async with ensemble(3, snap_count=40) as world:
+        leader = await world.settled()
+        behind = next(me for me in world.ids if me != leader)
+        node = world.nodes[leader]
+        session = await node.create_session(40_000)
+        await create(node, session, "/a")
+        await world.kill(behind)
+        world.disks[behind].remove_tree("/data")
+        for i in range(100):
+            await set_data(node, session, "/a", b"%d" % i)
+        core = node._core
+        core.log.drop_through(core.applied_index - 3)
+        await world.start(behind)
+        await world.settled()
+        assert world.events[behind].named("ensemble.snapshot_installed")
+        await set_data(node, session, "/a", b"last")
+        await trio.sleep(0.5)
+        assert world.nodes[behind].tree.nodes["/a"].data == b"last"
+        await world.kill(behind)
+        await world.start(behind)
+        await world.settled()
+        assert world.nodes[behind].tree.nodes["/a"].data == b"last"
+
+
+async def test_snapshots_are_taken_and_used_at_the_next_start(autojump_clock):
+    async with ensemble(1, snap_count=20) as world:
+        node = world.nodes[1]
+        await trio.sleep(0.5)
+        session = await node.create_session(40_000)
+        await create(node, session, "/a")
+        for i in range(100):
+            await set_data(node, session, "/a", b"%d" % i)
+        assert len(world.events[1].named("ensemble.snapshot_taken")) >= 3
+        await world.kill(1)
+        await world.start(1)
+        await trio.sleep(0.5)
+        opened = world.events[1].named("coordinator.opened")[1].fields
+        assert opened["log_entries"] < 30
+        assert world.nodes[1].tree.nodes["/a"].data == b"99"
+
+
+async def test_sync_waits_for_what_the_leader_committed(autojump_clock):
+    async with ensemble(3) as world:
+        leader = await world.settled()
+        follower = world.nodes[next(me for me in world.ids if me != leader)]
+        session = await world.nodes[leader].create_session(10_000)
+        for i in range(5):
+            await create(world.nodes[leader], session, f"/s{i}")
+            await follower.sync()
+            assert f"/s{i}" in follower.tree.nodes
+
+
+@pytest.mark.slow
+async def test_concurrent_writers_survive_repeated_leader_kills(autojump_clock):
+    """Every acknowledged write is there at the end, on all members alike."""
+    async with ensemble(3) as world:
+        acknowledged: list[str] = []
+        done = trio.Event()
+
+        async def writer(number):
+            session = None
+            count = 0
+            while not done.is_set():
+                node = next((n for n in world.nodes.values() if n.is_serving), None)
+                if node is None:
+                    await trio.sleep(0.05)
+                    continue
+                try:
+                    if session is None:
+                        session = await node.create_session(20_000)
+                    elif (
+                        await node.validate_session(session.session_id, session.password, 20_000)
+                        is None
+                    ):
+                        session = None
+                        continue
+                    path = f"/w{number}-{count}"
+                    count += 1
+                    if (await create(node, session, path)).error is ZkError.OK:
+                        acknowledged.append(path)
+                except NotServing:
+                    await trio.sleep(0.02)
+
+        async with trio.open_nursery() as writers:
+            for number in range(4):
+                writers.start_soon(writer, number)
+            for _ in range(4):
+                leader = await world.settled(8)
+                await trio.sleep(0.3)
+                await world.kill(leader)
+                await trio.sleep(0.2)
+                await world.start(leader)
+            await world.settled(8)
+            done.set()
+        await trio.sleep(1)
+        assert len(acknowledged) > 100
+        trees = [node.tree for node in world.nodes.values()]
+        for tree in trees:
+            assert set(acknowledged) <= tree.nodes.keys()
+        assert len({b"".join(tree.dump()) for tree in trees}) == 1
+
+
+@pytest.mark.parametrize(
+    ("hello", "reason"),
+    [
+        (b"GET / HTTP/1.0\r\n\r\n", "over the limit"),
+        (encode(Hello(9, "1:2888,2:2888,3:2888", 2, 1)), "format 9"),
+        (encode(Hello(1, "7:2888", 7, 1)), "ensemble 7:2888"),
+        (encode(Hello(1, "1:2888,2:2888,3:2888", 9, 1)), "member 9 calls"),
+        (b"", "TooSlow"),
+    ],
+    ids=["http", "format", "ensemble", "unknown member", "silent"],
+)
+async def test_stranger_on_the_peer_port_is_refused_with_an_event(autojump_clock, hello, reason):
+    async with ensemble(3) as world:
+        leader = await world.settled()
+        stream = await world.networks[2].connect(Address("c1", 2888))
+        await stream.send_all(hello)
+        buffer = memoryview(bytearray(10))
+        with trio.fail_after(20):
+            assert await stream.receive_into(buffer) == 0
+        refusals = world.events[1].named("peer.refused")
+        if hello:
+            assert reason in str(refusals[0].fields["reason"])
+        assert refusals
+        assert world.leader() == leader
