@@ -19,9 +19,9 @@ import socket
 import struct
 import tempfile
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection as Pipe
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ottla.protocol.kafka.headers import encode_request_frame
 from ottla.protocol.kafka.messages.produce import (
@@ -30,6 +30,7 @@ from ottla.protocol.kafka.messages.produce import (
     TopicProduceData,
 )
 from ottla.protocol.kafka.records import build_batch
+from tests.benchmarks.machine import cpu_seconds
 
 if TYPE_CHECKING:
     from ottla.broker.server.listener import Server
@@ -158,39 +159,57 @@ class Load:
         return count
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far."""
-    with Path(f"/proc/{pid}/stat").open(encoding="ascii") as stat:
-        fields = stat.read().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+class RequestRate(NamedTuple):
+    """server_cpu_us: the server's CPU time per request; server_cpu: its share of one core."""
+
+    per_s: float
+    server_cpu_us: float
+    server_cpu: float
 
 
-def run(address: tuple[str, int], pid: int | None, options: argparse.Namespace) -> None:
-    rng = random.Random(1)
+def measure(
+    address: tuple[str, int],
+    pid: int,
+    frames: Sequence[bytes],
+    *,
+    pipeline: int,
+    seconds: float,
+) -> RequestRate:
+    """One connection for each frame, which it sends again and again, `pipeline` of them at once."""
     selector = selectors.DefaultSelector()
-    for _ in range(options.connections):
-        frame = request_frame(options.topic, rng.randrange(options.partitions), options.acks)
-        load = Load(address, frame, options.pipeline)
+    for frame in frames:
+        load = Load(address, frame, pipeline)
         selector.register(load.socket, selectors.EVENT_READ, load)
-    begin = time.monotonic()
-    warm = begin + WARM_UP_S
-    end = warm + options.seconds
+    warm = time.monotonic() + min(WARM_UP_S, seconds)
+    end = warm + seconds
     answered = 0
     cpu_before: float | None = None
     while (now := time.monotonic()) < end:
         if cpu_before is None and now >= warm:
             answered, warm = 0, now
-            cpu_before = cpu_seconds(pid) if pid else 0.0
+            cpu_before = cpu_seconds(pid)
         for key, _ in selector.select(timeout=1):
             answered += key.data.turn()
     elapsed = time.monotonic() - warm
-    print(f"{answered / elapsed:10.0f} requests/s over {options.connections} connections")
-    if pid and answered:
-        spent = cpu_seconds(pid) - (cpu_before or 0.0)
-        print(f"{spent / answered * 1e6:10.1f} µs of the server's CPU time per request")
-        print(f"{spent / elapsed * 100:10.0f} % of one core used by the server")
+    spent = cpu_seconds(pid) - (cpu_before or 0.0)
     for key in list(selector.get_map().values()):
         key.data.socket.close()
+    selector.close()
+    return RequestRate(answered / elapsed, spent / max(answered, 1) * 1e6, spent / elapsed)
+
+
+def spread_frames(topic: str, partitions: int, connections: int, acks: int) -> list[bytes]:
+    """A request for each connection, to a random partition; the same ones in every run."""
+    rng = random.Random(1)
+    return [request_frame(topic, rng.randrange(partitions), acks) for _ in range(connections)]
+
+
+def run(address: tuple[str, int], pid: int, options: argparse.Namespace) -> None:
+    frames = spread_frames(options.topic, options.partitions, options.connections, options.acks)
+    rate = measure(address, pid, frames, pipeline=options.pipeline, seconds=options.seconds)
+    print(f"{rate.per_s:10.0f} requests/s over {options.connections} connections")
+    print(f"{rate.server_cpu_us:10.1f} µs of the server's CPU time per request")
+    print(f"{rate.server_cpu * 100:10.0f} % of one core used by the server")
 
 
 def main() -> None:
@@ -205,6 +224,8 @@ def main() -> None:
     parser.add_argument("--bootstrap", help="host:port of a running broker that leads the topic")
     parser.add_argument("--pid", type=int, help="that broker's process id")
     options = parser.parse_args()
+    if options.bootstrap and not options.pid:
+        parser.error("--bootstrap needs --pid")
     if options.bootstrap:
         host, _, port = options.bootstrap.rpartition(":")
         run((host, int(port)), options.pid, options)
@@ -218,6 +239,7 @@ def main() -> None:
         )
         child.start()
         try:
+            assert child.pid is not None
             run(("127.0.0.1", ours.recv()), child.pid, options)
         finally:
             ours.send("end")
