@@ -15,19 +15,19 @@ Order of effects, which nothing but this class decides:
 """
 
 import random
-from collections import deque
 from collections.abc import Collection, Sequence
 
+from ottla.coordinator.consensus.durability import Durability
 from ottla.coordinator.consensus.leadership import Leadership
 from ottla.coordinator.consensus.log import Log
 from ottla.coordinator.consensus.quorum import tally
+from ottla.coordinator.consensus.reconcile import behind_base, meeting_hint, missing_part
 from ottla.coordinator.consensus.snapshot import IncomingSnapshot
 from ottla.coordinator.consensus.values import (
     Actions,
     HardState,
     Limits,
     NotLeader,
-    Persist,
     Position,
     Role,
     Snapshot,
@@ -48,17 +48,6 @@ from ottla.protocol.peer.messages import (
 )
 
 _NEVER = float("-inf")
-
-
-class _Write:
-    """One `Persist` under way: what it makes durable, and the messages that wait for it."""
-
-    __slots__ = ("held", "last_index", "sequence")
-
-    def __init__(self, sequence: int, last_index: int) -> None:
-        self.sequence = sequence
-        self.last_index = last_index
-        self.held: list[tuple[int, int, ConsensusMessage]] = []  # (epoch, to, message)
 
 
 class Consensus:
@@ -104,7 +93,6 @@ class Consensus:
         self.commit_index = base.index
         self.handed_index = base.index  # last entry given out to apply
         self.applied_index = base.index  # last entry that the shell says it applied
-        self.synced_index = self.log.last_index
         assert hard.epoch >= self.log.last_epoch
 
         self._leader_heard = now if hard.epoch and self.peers else _NEVER
@@ -112,15 +100,8 @@ class Consensus:
         self._granted: dict[int, bool] = {}
         self._incoming: IncomingSnapshot | None = None
 
-        self._sequence = 0  # of the last Persist handed out
-        self._writes: deque[_Write] = deque()  # handed out, not yet persisted
-        self._hard_sequence = 0  # the Persist that holds `hard`; 0: the one read at the start
-        self._synced_sequence = 0
-        self._hard_dirty = False
-        self._unwritten: list[Block] = []
+        self._disk = Durability(self.log.last_index)
         self._proposed_from = 0  # first own entry that is in no block yet; only while leading
-        self._unwritten_snapshot: Snapshot | None = None
-        self._held: list[tuple[int, int, ConsensusMessage]] = []
         self._outbox: list[tuple[int, ConsensusMessage]] = []
 
     def _first_election(self, now: float) -> float:
@@ -174,6 +155,11 @@ class Consensus:
             self._begin_pre_vote(now)
 
     @property
+    def synced_index(self) -> int:
+        """The last index of the log that is on stable storage here."""
+        return self._disk.synced_index
+
+    @property
     def deadline(self) -> float:
         """When `tick` has something to do at the earliest."""
         leadership = self.leadership
@@ -199,18 +185,13 @@ class Consensus:
 
     def persisted(self, sequence: int, now: float) -> None:
         """Everything up to this Persist is on stable storage: release what waited for it."""
-        assert self._synced_sequence <= sequence <= self._sequence
-        self._synced_sequence = sequence
-        while self._writes and self._writes[0].sequence <= sequence:
-            write = self._writes.popleft()
-            self.synced_index = max(self.synced_index, write.last_index)
-            for epoch, to, message in write.held:
-                if epoch != self.hard.epoch:
-                    continue
-                if to == self.me:
-                    self.step(self.me, message, now)
-                else:
-                    self._outbox.append((to, message))
+        for epoch, to, message in self._disk.persisted(sequence):
+            if epoch != self.hard.epoch:
+                continue
+            if to == self.me:
+                self.step(self.me, message, now)
+            else:
+                self._outbox.append((to, message))
         self._advance_commit()
 
     def applied(self, index: int) -> None:
@@ -244,14 +225,9 @@ class Consensus:
             self._gather_proposed()
             leadership.replicate(self.commit_index, now)
             wanted, leadership.snapshots_wanted = leadership.snapshots_wanted, []
-        persist = self._next_persist()
-        if self._held:
-            if self._writes:
-                self._writes[-1].held.extend(self._held)
-            else:
-                assert all(to != self.me for _, to, _ in self._held)
-                self._outbox.extend((to, message) for _, to, message in self._held)
-            self._held = []
+        persist = self._disk.next_persist(self.hard, self.log.last_index)
+        for _, to, message in self._disk.take_unheld():
+            self._send(to, message)
         end = min(self.commit_index, self.synced_index)
         apply: Sequence[Entry] = ()
         if end > self.handed_index:
@@ -268,24 +244,8 @@ class Consensus:
             max_entries=self.limits.block_entries,
             max_bytes=self.limits.block_bytes,
         )
-        self._unwritten.extend(blocks)
+        self._disk.add(blocks)
         self._proposed_from = self.log.last_index + 1
-
-    def _next_persist(self) -> Persist | None:
-        snapshot, blocks = self._unwritten_snapshot, self._unwritten
-        if not (self._hard_dirty or blocks or snapshot):
-            return None
-        self._sequence += 1
-        hard = None
-        if self._hard_dirty:
-            hard = self.hard
-            self._hard_sequence = self._sequence
-        persist = Persist(self._sequence, snapshot, hard, blocks)
-        self._writes.append(_Write(self._sequence, self.log.last_index))
-        self._hard_dirty = False
-        self._unwritten = []
-        self._unwritten_snapshot = None
-        return persist
 
     def _drop_applied(self) -> None:
         """Keep memory bounded: forget old applied entries, in large steps."""
@@ -322,7 +282,7 @@ class Consensus:
     def _set_hard(self, hard: HardState) -> None:
         assert (hard.epoch, hard.vote is not None) > (self.hard.epoch, self.hard.vote is not None)
         self.hard = hard
-        self._hard_dirty = True
+        self._disk.hard_changed()
 
     def _follow(self, leader: int | None, now: float) -> None:
         """Be a follower in the current epoch, of `leader` when it is known."""
@@ -462,13 +422,14 @@ class Consensus:
         prev, block = request.prev_index, request.block
         if prev < self.log.base.index:
             # All of this up to the base is committed and applied here, hence it matches.
-            block = self._after_base(block)
+            block = behind_base(self.log, block)
             prev = self.log.base.index
             if block is None:
                 self._accept(sender, min(request.prev_index, self.synced_index), request.sent)
                 return
         elif self.log.epoch_at(prev) != request.prev_epoch:
-            self._refuse(sender, prev, request)
+            hint = meeting_hint(self.log, self.commit_index, prev, request.prev_epoch)
+            self._send(sender, AppendReply(self.hard.epoch, False, *hint, request.sent))
             return
         last = prev
         if block is not None:
@@ -480,11 +441,6 @@ class Consensus:
         else:
             self._send_durably(sender, AppendReply(self.hard.epoch, True, last, 0, request.sent))
 
-    def _after_base(self, block: Block | None) -> Block | None:
-        if block is None or block.last_index <= self.log.base.index:
-            return None
-        return Block(block.entries[self.log.base.index + 1 - block.first_index :])
-
     def _hear_leader(self, sender: int, now: float) -> None:
         assert self.leader in (None, sender)  # election safety: one leader per epoch (3.6.3)
         assert self.role is not Role.LEADER
@@ -495,38 +451,22 @@ class Consensus:
 
     def _append_missing(self, block: Block) -> None:
         """Skip what is here already, cut what conflicts, append the rest."""
-        log = self.log
-        for position, entry in enumerate(block.entries):
-            epoch = log.epoch_at(entry.index)
-            if epoch == entry.epoch:
-                continue
-            if epoch is not None:
-                assert entry.index > self.commit_index  # committed entries never change (3.6.3)
-                log.cut_from(entry.index)
-                self.synced_index = min(self.synced_index, log.last_index)
-                for write in self._writes:
-                    write.last_index = min(write.last_index, log.last_index)
-            rest = block if position == 0 else Block(block.entries[position:])
-            log.append(rest.entries)
-            self._unwritten.append(rest)
-            return
-
-    def _refuse(self, sender: int, prev: int, request: AppendRequest) -> None:
-        """Point the leader to our last entry that could be one of its own (section 3.5)."""
-        log = self.log
-        index = min(prev, log.last_index)
-        while index > self.commit_index and (log.epoch_at(index) or 0) > request.prev_epoch:
-            index -= 1
-        hint = log.epoch_at(index) or 0
-        self._send(sender, AppendReply(self.hard.epoch, False, max(index, 0), hint, request.sent))
+        rest, cut_from = missing_part(self.log, block)
+        if cut_from is not None:
+            assert cut_from > self.commit_index  # committed entries never change (3.6.3)
+            self.log.cut_from(cut_from)
+            self._disk.cut_to(self.log.last_index)
+        if rest is not None:
+            self.log.append(rest.entries)
+            self._disk.add([rest])
 
     def _accept(self, sender: int, matched: int, sent: float) -> None:
         """Answer a heartbeat at once: it claims only what is durable already."""
         reply = AppendReply(self.hard.epoch, True, matched, 0, sent)
-        if self._hard_dirty or self._hard_sequence > self._synced_sequence:
-            self._send_durably(sender, reply)
-        else:
+        if self._disk.is_hard_synced:
             self._send(sender, reply)
+        else:
+            self._send_durably(sender, reply)
 
     def _on_snapshot_chunk(self, sender: int, chunk: SnapshotChunk, now: float) -> None:
         """Chapter 5: take in the pieces in order; the whole replaces log and state."""
@@ -559,11 +499,7 @@ class Consensus:
         at = snapshot.at
         self.log = Log(at)
         self.commit_index = self.handed_index = self.applied_index = at.index
-        self._unwritten = []
-        self._unwritten_snapshot = snapshot
-        self.synced_index = 0  # of the new log; the snapshot's own write will say more
-        for write in self._writes:
-            write.last_index = 0
+        self._disk.replace(snapshot)
 
     # --- leading
 
@@ -586,14 +522,14 @@ class Consensus:
         self._outbox.append((to, message))
 
     def _send_durably(self, to: int, message: ConsensusMessage) -> None:
-        self._held.append((self.hard.epoch, to, message))
+        self._disk.hold((self.hard.epoch, to, message))
 
     def check(self) -> None:
         """Assert the class's relations; the simulation calls it after every step."""
         self.log.check()
         assert self.log.base.index <= self.applied_index <= self.handed_index <= self.commit_index
         assert self.commit_index <= self.log.last_index
-        assert self.handed_index <= self.synced_index or self._unwritten_snapshot or self._writes
+        assert self.handed_index <= self.synced_index or not self._disk.is_idle
         assert self.synced_index <= self.log.last_index
         assert self.hard.epoch >= self.log.last_epoch
         assert (self.role is Role.LEADER) == (self.leadership is not None)
