@@ -22,8 +22,10 @@ from ottla.coordinator.leading import Leading
 from ottla.coordinator.peers import Peers
 from ottla.coordinator.ports import NotServing, OnApplied
 from ottla.coordinator.settings import CoordinatorSettings
-from ottla.coordinator.store.pieces import chunks_of, pieces_of
+from ottla.coordinator.snapshotting import Snapshotting
+from ottla.coordinator.store.pieces import chunks_of
 from ottla.coordinator.store.store import Store
+from ottla.coordinator.sync_reads import SyncReads
 from ottla.coordinator.tree.tree import Tree
 from ottla.coordinator.tree.values import REOPEN_SESSION, Applied, Session
 from ottla.coordinator.tree.watches import Watches
@@ -46,8 +48,6 @@ from ottla.runtime.interfaces import Runtime
 
 APPLY_MAX = 500
 """Entries applied per turn, so that heartbeats are never late."""
-DUMP_SLICE_S = 0.004
-_NEVER = float("-inf")
 
 
 class Node:
@@ -99,19 +99,23 @@ class Node:
         self._waiters: dict[int, OnApplied] = {}
         self._calls: set[trio.Event] = set()  # create_session and the like, woken when all is lost
         self._unsent: list[tuple[int, ForwardedRequest]] = []  # (member, request), leader unknown
-        self._reads: dict[int, Callable[[int], None]] = {}  # sync: tag -> told the index
-        self._at_index: list[tuple[int, trio.Event]] = []  # sync: index to be applied -> event
+        self._reads = SyncReads()
         self._touched: dict[int, None] = {}
         self._on_applied: list[OnApplied] = []
         self._on_serving: list[Callable[[bool], None]] = []
 
         self._to_apply: deque[Entry] = deque()
-        self._dumping = False
-        self._offer_wanted = False
-        self._snapshot_after = self._next_snapshot()
+        self._snapshots = Snapshotting(
+            settings,
+            store,
+            runtime.events,
+            runtime.rng,
+            state=lambda: (self._applied, self._tree),
+            offer=self._offer_snapshot,
+            resume=self._wake_turn,
+        )
         self._turn_wake = trio.Event()
         self._sync_wake = trio.Event()
-        self._snapshot_wake = trio.Event()
 
     # --- what the client port asks (ports.Member)
 
@@ -218,33 +222,14 @@ class Node:
         """Wait until everything committed before the call is applied here. NotServing."""
         if not self._is_serving:
             raise NotServing
-        done = trio.Event()
         self._tag = tag = self._tag + 1
-        applied: list[int] = []
-
-        def on_index(index: int) -> None:
-            if index >= 0:
-                applied.append(index)
-                self._at_index.append((index, done))
-                self._turn_wake.set()
-            else:
-                done.set()
-
-        self._reads[tag] = on_index
-        self._calls.add(done)
-        try:
-            with trio.move_on_after(self._patience_s):
-                if self._core.leadership is not None:
-                    self._answer_read(tag, None)
-                elif self._peers is not None and self._core.leader is not None:
-                    self._peers.send(self._core.leader, ReadIndexRequest(tag))
-                    self._peers.flush()
-                await done.wait()
-        finally:
-            self._reads.pop(tag, None)
-            self._calls.discard(done)
-            self._at_index = [waiting for waiting in self._at_index if waiting[1] is not done]
-        if not applied or self._applied.index < applied[0]:
+        self._reads.begin(tag)
+        if self._core.leadership is not None:
+            self._answer_read(tag, None)
+        elif self._peers is not None and self._core.leader is not None:
+            self._peers.send(self._core.leader, ReadIndexRequest(tag))
+            self._peers.flush()
+        if not await self._reads.wait(tag, self._patience_s):
             raise NotServing
 
     def touch(self, session_id: int) -> None:
@@ -286,9 +271,9 @@ class Node:
                 nursery.start_soon(self._take_turns)
                 nursery.start_soon(self._keep_syncing)
                 nursery.start_soon(self._keep_time)
-                nursery.start_soon(self._keep_snapshots)
+                nursery.start_soon(self._snapshots.run)
                 if self._settings.autopurge_purge_interval_h > 0:
-                    nursery.start_soon(self._keep_purging)
+                    nursery.start_soon(self._snapshots.run_purges)
                 task_status.started()
         finally:
             self._drop_waiters()
@@ -363,11 +348,10 @@ class Node:
                 self._peers.send(member, message)
             self._peers.flush()
         if actions.snapshots_wanted:
-            self._offer_wanted = True
-            self._snapshot_wake.set()
+            self._snapshots.offer_soon()
         if actions.apply:
             self._to_apply.extend(actions.apply)
-        if self._to_apply and not self._dumping:
+        if self._to_apply and not self._snapshots.is_dumping:
             self._apply(now)
         self._notice(now)
 
@@ -424,7 +408,7 @@ class Node:
             self._to_apply.clear()
             self._tree = _tree_of(persist.snapshot)
             self._applied = at
-            self._snapshot_after = self._next_snapshot()
+            self._snapshots.plan(at.index)
 
     def _apply(self, now: float) -> None:
         tree, waiters, me = self._tree, self._waiters, self.member_id
@@ -446,12 +430,8 @@ class Node:
         self._core.applied(entry.index)
         if entries:
             self._turn_wake.set()
-        if self._at_index:
-            for index, done in self._at_index:
-                if index <= entry.index:
-                    done.set()
-        if entry.index >= self._snapshot_after:
-            self._snapshot_wake.set()
+        self._reads.applied(entry.index)
+        self._snapshots.applied(entry.index)
 
     def _notice(self, now: float) -> None:
         """React to what the turn changed: who leads, and whether this member may serve."""
@@ -481,10 +461,6 @@ class Node:
                 now=now,
             )
             self._turn_wake.set()
-        if self._at_index:
-            for index, done in self._at_index:
-                if index <= self._applied.index:
-                    done.set()
         self._update_serving(now)
 
     def _lose_leading(self) -> None:
@@ -535,6 +511,7 @@ class Node:
         for done in self._calls:
             done.set()
         self._calls.clear()
+        self._reads.fail_all()
         if lost:
             self._stop_serving("requests were lost with the leader")
 
@@ -557,9 +534,7 @@ class Node:
         elif isinstance(message, ReadIndexRequest):
             self._answer_read(message.tag, sender)
         elif isinstance(message, ReadIndexReply):
-            told = self._reads.pop(message.tag, None)
-            if told is not None:
-                told(message.commit)
+            self._reads.told(message.tag, message.commit, self._applied.index)
         self._turn_wake.set()
 
     def _on_forward(self, sender: int, message: Forward) -> None:
@@ -579,9 +554,7 @@ class Node:
         is_leased = self._core.lease_end() > trio.current_time()
         commit = self._core.commit_index if is_leased else -1
         if sender is None:
-            told = self._reads.pop(tag, None)
-            if told is not None:
-                told(commit)
+            self._reads.told(tag, commit, self._applied.index)
         elif self._peers is not None:
             self._peers.send(sender, ReadIndexReply(tag, commit))
 
@@ -595,64 +568,12 @@ class Node:
                 self._drop_waiters()
         self._turn_wake.set()
 
-    # --- snapshots
+    def _wake_turn(self) -> None:
+        self._turn_wake.set()
 
-    def _next_snapshot(self) -> int:
-        """ZooKeeper's spread: between half of `snapCount` and all of it, so that members differ."""
-        count = self._settings.snap_count
-        return self._applied.index + count // 2 + self._runtime.rng.randrange(count // 2 + 1)
-
-    async def _keep_snapshots(self) -> None:
-        while True:
-            await self._snapshot_wake.wait()
-            self._snapshot_wake = trio.Event()
-            if self._applied.index > self._store.recovered.base.index or self._offer_wanted:
-                await self._take_snapshot()
-
-    async def _take_snapshot(self) -> None:
-        """Write the state as of now. Nothing is applied meanwhile; all else goes on.
-
-        The dump runs in slices of a few milliseconds, so heartbeats, reads and the log are not
-        held up; commits wait until it is in the page cache.
-        """
-        at, tree = self._applied, self._tree
-        offered, self._offer_wanted = self._offer_wanted, False
-        kept: list[bytes] = []
-        writer = self._store.begin_snapshot(at) if at.index else None
-        self._dumping = True
-        try:
-            pause_at = trio.current_time() + DUMP_SLICE_S
-            for piece in pieces_of(tree.dump()):
-                if piece:
-                    if writer is not None:
-                        writer.add(piece)
-                    if offered:
-                        kept.append(piece)
-                if trio.current_time() >= pause_at:
-                    await trio.lowlevel.checkpoint()
-                    if self._tree is not tree:
-                        break  # a leader's snapshot replaced it
-                    pause_at = trio.current_time() + DUMP_SLICE_S
-        finally:
-            self._dumping = False
-            self._turn_wake.set()
-        if self._tree is not tree:
-            if writer is not None:
-                writer.abandon()
-            return
-        self._snapshot_after = self._next_snapshot()
-        if offered:
-            self._core.offer_snapshot(Snapshot(at, kept), trio.current_time())
-        if writer is not None:
-            size = await writer.finish()
-            self._events.info("ensemble.snapshot_taken", zxid=f"{at.zxid:#x}", bytes=size)
-
-    async def _keep_purging(self) -> None:
-        while True:
-            await trio.sleep(self._settings.autopurge_purge_interval_h * 3600)
-            removed = self._store.purge(self._settings.autopurge_snap_retain_count)
-            if removed:
-                self._events.info("coordinator_store.purged", files=removed)
+    def _offer_snapshot(self, snapshot: Snapshot) -> None:
+        self._core.offer_snapshot(snapshot, trio.current_time())
+        self._turn_wake.set()
 
     @property
     def _patience_s(self) -> float:

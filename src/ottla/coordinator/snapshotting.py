@@ -1,0 +1,119 @@
+"""When and how a member writes its state down, for itself and for members that lag far behind."""
+
+import random
+from collections.abc import Callable
+
+import trio
+
+from ottla.coordinator.consensus.values import Position, Snapshot
+from ottla.coordinator.settings import CoordinatorSettings
+from ottla.coordinator.store.pieces import pieces_of
+from ottla.coordinator.store.store import Store
+from ottla.coordinator.tree.tree import Tree
+from ottla.runtime.interfaces import Events
+
+SLICE_S = 0.004
+"""How long a dump may hold the loop at a time."""
+
+
+class Snapshotting:
+    """Owned by the node. While `is_dumping` the node applies nothing; all else goes on."""
+
+    def __init__(
+        self,
+        settings: CoordinatorSettings,
+        store: Store,
+        events: Events,
+        rng: random.Random,
+        *,
+        state: Callable[[], tuple[Position, Tree]],
+        offer: Callable[[Snapshot], None],
+        resume: Callable[[], None],
+    ) -> None:
+        """`state()` is the tree and what it has applied; `offer` hands a snapshot to the core;
+        `resume` tells the node to apply again."""
+        self._settings = settings
+        self._store = store
+        self._events = events
+        self._rng = rng
+        self._state = state
+        self._offer = offer
+        self._resume = resume
+        self._offer_wanted = False
+        self._wake = trio.Event()
+        self._due = 0
+        self.is_dumping = False
+        self.plan(store.recovered.base.index)
+
+    def plan(self, index: int) -> None:
+        """The state as of `index` is on disk: choose when the next snapshot is due.
+
+        ZooKeeper's spread: after half to all of `snapCount`, so that members take turns.
+        """
+        count = self._settings.snap_count
+        self._due = index + count // 2 + self._rng.randrange(count // 2 + 1)
+
+    def applied(self, index: int) -> None:
+        """Entries up to `index` are applied."""
+        if index >= self._due:
+            self._wake.set()
+
+    def offer_soon(self) -> None:
+        """A member needs a snapshot as of now."""
+        self._offer_wanted = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Take snapshots as they fall due. OSError: the disk failed."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            await self._take()
+
+    async def _take(self) -> None:
+        """Dump in slices of a few milliseconds, so heartbeats, reads and the log are not held up;
+        commits wait until the dump is in the page cache."""
+        at, tree = self._state()
+        offered, self._offer_wanted = self._offer_wanted, False
+        kept: list[bytes] = []
+        writer = self._store.begin_snapshot(at) if at.index else None
+        replaced = False
+        self.is_dumping = True
+        try:
+            pause_at = trio.current_time() + SLICE_S
+            for piece in pieces_of(tree.dump()):
+                if piece:
+                    if writer is not None:
+                        writer.add(piece)
+                    if offered:
+                        kept.append(piece)
+                if trio.current_time() >= pause_at:
+                    await trio.lowlevel.checkpoint()
+                    replaced = self._state()[1] is not tree
+                    if replaced:
+                        break  # by a snapshot of the leader's
+                    pause_at = trio.current_time() + SLICE_S
+        finally:
+            self.is_dumping = False
+            self._resume()
+        if replaced:
+            if writer is not None:
+                writer.abandon()
+            return
+        self.plan(at.index)
+        if offered:
+            self._offer(Snapshot(at, kept))
+        if writer is not None:
+            size = await writer.finish()
+            self._events.info("ensemble.snapshot_taken", zxid=f"{at.zxid:#x}", bytes=size)
+
+    async def run_purges(self) -> None:
+        """Remove what `autopurge.*` says, at its interval."""
+        while True:
+            await trio.sleep(self._settings.autopurge_purge_interval_h * 3600)
+            removed = self._store.purge(self._settings.autopurge_snap_retain_count)
+            if removed:
+                self._events.info("coordinator_store.purged", files=removed)
+
+
+__all__ = ["Snapshotting"]
