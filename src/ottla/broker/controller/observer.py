@@ -86,6 +86,9 @@ class Observer:
         restarted = self._take_states(await self._ledger.dated_partition_states(tps))
         for broker in brokers.values():
             self._reign.channels.open(broker)
+        # Before anyone is told who the controller is: who hears it asks at once, and waits in the
+        # owner's queue until the rest is done.
+        self._reign.serving = True
         self._reign.channels.post(notices)
         self._events.info(
             "controller.elected",

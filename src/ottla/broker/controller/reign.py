@@ -147,7 +147,6 @@ class Reign:
                 try:
                     self.channels.start(nursery)
                     await self.observer.take_office()
-                    self.serving = True
                     if self.settings.auto_leader_rebalance_enable:
                         nursery.start_soon(self._rebalance_now_and_then)
                     await self._rule()
