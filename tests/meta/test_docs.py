@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from ottla.broker.api.registry import find_apis
+from ottla.config.broker import BROKER_KEYS
 from ottla.protocol.kafka.api_keys import ApiKey
 from ottla.scripts import api_docs, event_docs
 
@@ -15,6 +17,19 @@ DOCUMENTS = sorted(
 )
 ARCHITECTURE_LINES_MAX = 400
 PACKAGE_LINES = range(10, 61)
+GAPS = {
+    "**Transactions.**": ApiKey.END_TXN,
+    "SASL": ApiKey.SASL_HANDSHAKE,
+    "**ACLs": ApiKey.CREATE_ACLS,
+    "quotas": ApiKey.ALTER_CLIENT_QUOTAS,
+    "delegation tokens": ApiKey.CREATE_DELEGATION_TOKEN,
+    "AlterConfigs": ApiKey.ALTER_CONFIGS,
+    "IncrementalAlterConfigs": ApiKey.INCREMENTAL_ALTER_CONFIGS,
+    "partition reassignment": ApiKey.ALTER_PARTITION_REASSIGNMENTS,
+    "between log directories": ApiKey.ALTER_REPLICA_LOG_DIRS,
+    "KIP-848": ApiKey.CONSUMER_GROUP_HEARTBEAT,
+}
+"""What the README says is not there, and the API that would serve it."""
 
 
 def text_of(*parts: str) -> str:
@@ -106,6 +121,17 @@ def test_modules_in_code_exist(path: Path) -> None:
             assert any(place.is_dir() or place.with_suffix(".py").is_file() for place in places), (
                 found
             )
+
+
+@pytest.mark.parametrize("said", GAPS)
+def test_readme_tells_what_is_not_there(said: str) -> None:
+    gaps = text_of("README.md").partition("## What is not there yet")[2].partition("\n## ")[0]
+    assert (said in gaps) == (find_apis().get(GAPS[said]) is None)
+
+
+def test_readme_says_that_nothing_is_compacted_while_nothing_is() -> None:
+    said = "**Compaction.**" in text_of("README.md")
+    assert said != BROKER_KEYS["log.cleaner.enable"].acts
 
 
 def test_every_script_is_in_the_readme() -> None:
