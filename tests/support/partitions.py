@@ -61,6 +61,8 @@ class MemoryPartition:
     refuse: BrokerError | None = None
     aborted: list[AbortedTxn] = field(default_factory=list)
     follower_fetches: list[tuple[int, int]] = field(default_factory=list)
+    changes: int = 0
+    reads: int = 0
     _waiters: dict[trio.Event, None] = field(default_factory=dict)
 
     @property
@@ -94,6 +96,7 @@ class MemoryPartition:
         if len(data) < 61:
             raise CorruptMessage("too short for a batch")
         first = self.log_end
+        self.changes += 1
         self.log_end = first + int.from_bytes(data[23:27], "big") + 1
         self.batches.append((first, self.log_end, first.to_bytes(8, "big") + data[8:]))
         if not self.hold:
@@ -110,6 +113,7 @@ class MemoryPartition:
         self._wake()
 
     def _wake(self) -> None:
+        self.changes += 1
         waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
             waiter.set()
@@ -152,6 +156,9 @@ class MemoryPartition:
             offset, max_bytes, current_leader_epoch, at_least_one, self.high_watermark
         )
 
+    def note_idle_fetch(self, replica_id: int, replica_epoch: int, now: float) -> bool:
+        return False
+
     def fetch_for_follower(
         self,
         replica_id: int,
@@ -168,6 +175,7 @@ class MemoryPartition:
     def _fetch(
         self, offset: int, max_bytes: int, epoch: int, at_least_one: bool, end: int
     ) -> Fetched:
+        self.reads += 1
         if not self.is_leader:
             raise NotLeader(f"{self.tp}: not led here")
         self.require_epoch(epoch)

@@ -33,6 +33,15 @@ def stocked(index: int = 0, batches: int = 3, name: str = "t") -> MemoryPartitio
     return made
 
 
+def append(partition: MemoryPartition) -> None:
+    partition.append_as_leader(memoryview(BATCH), acks=1)
+
+
+async def append_later(partition: MemoryPartition) -> None:
+    await trio.sleep(0.1)
+    append(partition)
+
+
 def request(*wanted: tuple[int, int], version: int = 12, size: int = 1 << 20, **more):
     """Fetch (partition, offset) of topic t, by its id from version 13 on."""
     return FetchRequest(
@@ -268,12 +277,50 @@ async def test_a_partition_that_recovered_from_an_error_is_news(autojump_clock):
     async with serving(API, partitions=MemoryPartitions(one)) as served:
         peer = await served.connect()
         session = (await peer.ask(request((0, 3), wait=0, session_epoch=0), 12)).session_id
-        one.is_leader = False
+        one.resign()
         response = await peer.ask(request(wait=0, session_id=session, session_epoch=1), 12)
         assert answers(response)[0].error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER
         one.is_leader = True
         response = await peer.ask(request(wait=0, session_id=session, session_epoch=2), 12)
         assert answers(response)[0].error_code == 0
+
+
+async def test_a_session_reads_only_partitions_that_changed(autojump_clock):
+    """KIP-227's promise: what an idle partition costs does not depend on being asked for."""
+    partitions = [stocked(index) for index in range(3)]
+    async with serving(API, partitions=MemoryPartitions(*partitions)) as served:
+        peer = await served.connect()
+        asked = [(index, 3) for index in range(3)]
+        session = (await peer.ask(request(*asked, wait=0, session_epoch=0), 12)).session_id
+        before = [partition.reads for partition in partitions]
+        append(partitions[1])
+        response = await peer.ask(request(wait=0, session_id=session, session_epoch=1), 12)
+        (answer,) = answers(response)
+        assert (answer.partition_index, len(answer.records)) == (1, SIZE)
+        after = [partition.reads for partition in partitions]
+        assert [now - then for now, then in zip(after, before, strict=True)] == [0, 1, 0]
+
+
+async def test_a_log_start_that_retention_moved_is_news(autojump_clock):
+    one = stocked()
+    async with serving(API, partitions=MemoryPartitions(one)) as served:
+        peer = await served.connect()
+        session = (await peer.ask(request((0, 3), wait=0, session_epoch=0), 12)).session_id
+        one.log_start = 2
+        response = await peer.ask(request(wait=0, session_id=session, session_epoch=1), 12)
+        assert answers(response)[0].log_start_offset == 2
+
+
+async def test_a_parked_fetch_reads_again_only_what_changed(autojump_clock):
+    partitions = [stocked(index) for index in range(3)]
+    async with serving(API, partitions=MemoryPartitions(*partitions)) as served:
+        peer = await served.connect()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(append_later, partitions[2])
+            response = await peer.ask(request(*((index, 3) for index in range(3))), 12)
+        assert [len(answer.records) for answer in answers(response)] == [0, 0, SIZE]
+        assert [answer.high_watermark for answer in answers(response)] == [3, 3, 4]
+        assert [partition.reads for partition in partitions] == [1, 1, 2]
 
 
 async def test_session_errors_are_those_of_the_whole_response(autojump_clock):

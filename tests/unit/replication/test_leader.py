@@ -49,6 +49,39 @@ def test_high_watermark_is_the_smallest_end_in_the_isr():
     assert leader.high_watermark == 20
 
 
+def test_idle_fetch_keeps_a_member_caught_up_as_a_full_one_does():
+    full, idle = a_leader(), a_leader()
+    for leader in (full, idle):
+        for who in (TWO, THREE):
+            fetch(leader, who, 10, now=1.0)
+    for now in (20.0, 40.0, 60.0):
+        fetch(full, TWO, 10, now=now)
+        assert idle.on_idle_fetch(TWO, BrokerEpoch(7), now)
+        idle.check()
+    for leader in (full, idle):
+        leader.on_local_append(Offset(11), now=61.0)
+        change = leader.wanted_shrink(now=80.0)
+        assert change is not None
+        assert change.removed == (THREE,)
+
+
+@pytest.mark.parametrize(
+    "reason", ["behind", "not committed", "out of sync", "new life", "unknown"]
+)
+def test_idle_fetch_that_may_mean_more_is_looked_at(reason):
+    leader = a_leader(isr=(ONE, TWO) if reason == "out of sync" else (ONE, TWO, THREE))
+    for who in (TWO, THREE):
+        fetch(leader, who, 10, now=1.0)
+    if reason in {"behind", "not committed"}:
+        leader.on_local_append(Offset(11), now=2.0)
+    if reason == "not committed":
+        fetch(leader, THREE, 11, now=2.0)
+    epoch = BrokerEpoch(8 if reason == "new life" else 7)
+    who = BrokerId(4) if reason == "unknown" else THREE
+    assert not leader.on_idle_fetch(who, epoch, now=3.0)
+    leader.check()
+
+
 def test_lone_member_commits_by_its_own_append():
     leader = a_leader(isr=(ONE,), dead={TWO, THREE})
     assert leader.on_local_append(Offset(12), now=100.0)

@@ -21,6 +21,7 @@ from ottla.broker.api.fetch_sessions import (
     FINAL_EPOCH,
     INITIAL_EPOCH,
     NO_SESSION,
+    UNREAD,
     FetchedPartition,
     FetchSession,
     Key,
@@ -92,6 +93,10 @@ class _Fetch:
         results: list[tuple[FetchedPartition, PartitionData]] = []
         self._watched = []
         for asked in self._asked:
+            if asked.changes != UNREAD and self._is_unchanged(asked, now):
+                if asked.found is not None:
+                    results.append((asked, asked.found))
+                continue
             data, info = self._read(asked, min(left, asked.max_bytes), gathered == 0, now)
             results.append((asked, data))
             if info is None or info.diverging is not None:
@@ -100,7 +105,7 @@ class _Fetch:
             size = len(info.records)
             left = max(left - size, 0)
             gathered += size
-        if final or is_urgent or gathered >= self._min_bytes or not results:
+        if final or is_urgent or gathered >= self._min_bytes or not self._asked:
             return self._respond(results)
         return None
 
@@ -126,10 +131,27 @@ class _Fetch:
             if response := self.answer(now, final=now >= self._deadline):
                 return response
 
+    def _is_unchanged(self, asked: FetchedPartition, now: float) -> bool:
+        """Whether a reading would find what the last one found, which was no records."""
+        partition = asked.partition
+        assert partition is not None
+        if (
+            partition.changes != asked.changes
+            or partition.log.log_start != asked.found_log_start
+            or (
+                self._replica_id >= 0
+                and not partition.note_idle_fetch(self._replica_id, self._replica_epoch, now)
+            )
+        ):
+            return False
+        self._watched.append(partition)
+        return True
+
     def _read(
         self, asked: FetchedPartition, max_bytes: int, at_least_one: bool, now: float
     ) -> tuple[PartitionData, "FetchInfo | None"]:
         """One partition's data; no `FetchInfo` with an error."""
+        asked.changes = UNREAD
         try:
             partition = self._find(asked)
             self._watched.append(partition)
@@ -176,7 +198,18 @@ class _Fetch:
             data.diverging_epoch = EpochEndOffset(
                 epoch=info.diverging[0], end_offset=info.diverging[1]
             )
+        elif asked.fetch_offset >= self._end(partition, info):
+            asked.partition = partition
+            asked.changes = partition.changes
+            asked.found = data
+            asked.found_log_start = info.log_start
         return data, info
+
+    def _end(self, partition: "Partition", info: "FetchInfo") -> int:
+        """Where what this client may read ends."""
+        if self._replica_id >= 0:
+            return partition.log.log_end
+        return info.last_stable_offset if self._is_committed else info.high_watermark
 
     def _find(self, asked: FetchedPartition) -> "Partition":
         services = self._ctx.services
@@ -223,6 +256,8 @@ class _Fetch:
         topic: FetchableTopicResponse | None = None
         previous = None
         for asked, data in results:
+            if session is not None:
+                asked.found = None  # it is told now, or was before
             if self._is_incremental and not _is_news(asked, data):
                 continue
             if session is not None:

@@ -15,6 +15,7 @@ The number of sessions is bounded. A new one may take the place of one that was 
 import random
 from collections import OrderedDict
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from ottla.broker.errors import (
     FetchSessionNotFound,
@@ -22,6 +23,12 @@ from ottla.broker.errors import (
     InvalidFetchSessionEpoch,
 )
 from ottla.broker.ids import TopicId
+
+if TYPE_CHECKING:
+    from ottla.broker.partitions.partition import Partition
+    from ottla.protocol.kafka.messages.fetch import PartitionData
+
+UNREAD = -1
 
 EVICTION_S = 120.0  # Kafka's `min.incremental.fetch.session.eviction.ms`
 
@@ -34,16 +41,24 @@ Topic = str | TopicId  # names up to Fetch version 12, ids from 13 on
 
 
 class FetchedPartition:
-    """What one client asks of one partition, and what it was told last."""
+    """What one client asks of one partition, and what it was told last.
+
+    changes: those of `partition` when a reading found nothing behind `fetch_offset`, or UNREAD;
+    while both stand, another reading would find the same: `found`, None once the client knows it.
+    """
 
     __slots__ = (
+        "changes",
         "current_leader_epoch",
         "fetch_offset",
+        "found",
+        "found_log_start",
         "high_watermark",
         "index",
         "last_fetched_epoch",
         "log_start",
         "max_bytes",
+        "partition",
         "replica_log_start",
         "topic",
     )
@@ -58,6 +73,10 @@ class FetchedPartition:
         self.replica_log_start = -1
         self.high_watermark = -1  # of the last response
         self.log_start = -1
+        self.changes = UNREAD
+        self.partition: Partition | None = None
+        self.found: PartitionData | None = None
+        self.found_log_start = -1
 
 
 Key = tuple[Topic, int]

@@ -89,7 +89,12 @@ class PartitionServices:
 
 
 class Partition:
-    """One replica of a partition. Invariant: `log_start <= high_watermark <= log.log_end`."""
+    """One replica of a partition. Invariant: `log_start <= high_watermark <= log.log_end`.
+
+    `changes` counts what a fetch that found nothing may have to see: another log end, high
+    watermark, role or epoch. A fetch that remembers it need not read again while it stands. The log
+    start, which retention moves too, is not in it.
+    """
 
     __slots__ = (
         "_commit_waiters",
@@ -97,6 +102,7 @@ class Partition:
         "_end_subscribers",
         "_leader",
         "_services",
+        "changes",
         "high_watermark",
         "leader_epoch",
         "leader_id",
@@ -123,6 +129,7 @@ class Partition:
         self.topic_id = topic_id
         self.log = log
         self.min_isr = min_isr
+        self.changes = 0
         self.role = Role.NONE
         self.leader_id = NO_BROKER
         self.leader_epoch = NO_EPOCH
@@ -198,6 +205,7 @@ class Partition:
         self._wake_all()
 
     def _take(self, state: PartitionState, role: Role) -> None:
+        self.changes += 1
         self.role = role
         self.leader_id = state.leader
         self.leader_epoch = state.leader_epoch
@@ -256,6 +264,7 @@ class Partition:
         )
         end = Offset(self.log.log_end)
         if end != leader.log_end:
+            self.changes += 1
             if leader.on_local_append(end, trio.current_time()):
                 self._committed_moved(leader)
             self._end_subscribers.wake()
@@ -358,6 +367,16 @@ class Partition:
             self._submit(change, "isr.expansion_wanted")
         return info
 
+    def note_idle_fetch(self, replica_id: int, replica_epoch: int, now: float) -> bool:
+        """A follower asks again for the log end, and nothing changed since it did so last.
+
+        False when `fetch_for_follower` has to look at it all the same.
+        """
+        leader = self._leader
+        return leader is not None and leader.on_idle_fetch(
+            BrokerId(replica_id), BrokerEpoch(replica_epoch), now
+        )
+
     def _read(
         self,
         offset: int,
@@ -395,6 +414,7 @@ class Partition:
 
     def _committed_moved(self, leader: LeaderReplica) -> None:
         assert leader.high_watermark >= self.high_watermark
+        self.changes += 1
         self.high_watermark = leader.high_watermark
         if self.log.first_unstable_offset is not None:
             self.log.forget_replicated(self.high_watermark)
@@ -402,6 +422,7 @@ class Partition:
         self._committed_subscribers.wake()
 
     def _wake_all(self) -> None:
+        self.changes += 1
         self._commit_waiters.wake_all()
         self._committed_subscribers.wake()
         self._end_subscribers.wake()

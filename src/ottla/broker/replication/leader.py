@@ -175,6 +175,24 @@ class LeaderReplica:
         progress.broker_epoch = broker_epoch
         return self.advance(now)
 
+    def on_idle_fetch(self, follower: BrokerId, broker_epoch: BrokerEpoch, now: float) -> bool:
+        """A fetch at the same offset as before, by a member that has everything: all that
+        `on_follower_fetch` would do. False when that one has to look at it.
+        """
+        progress = self._followers.get(follower)
+        end = self.log_end
+        if (
+            progress is None
+            or progress.log_end != end
+            or self.high_watermark != end
+            or follower not in self.isr
+            or progress.broker_epoch != broker_epoch
+        ):
+            return False
+        progress.caught_up_at = max(progress.caught_up_at, now)
+        progress.fetched_at = now
+        return True
+
     def is_replica(self, broker: BrokerId) -> bool:
         return broker in self._followers
 
