@@ -65,11 +65,12 @@ CLOSE_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class BrokerHandle:
-    """A broker that serves: its ids and where its listeners are bound."""
+    """A broker that serves: its ids, where its listeners are bound, and its parts to look at."""
 
     broker_id: BrokerId
     cluster_id: str
     addresses: Mapping[str, Address]
+    services: Services
 
 
 async def run_broker(
@@ -329,7 +330,9 @@ class Broker:
                 cluster=self._cluster_id,
                 listeners={name: str(address) for name, address in addresses.items()},
             )
-            task_status.started(BrokerHandle(self._broker_id, self._cluster_id, addresses))
+            task_status.started(
+                BrokerHandle(self._broker_id, self._cluster_id, addresses, self._services)
+            )
             await stop.wait()
             events.info("broker.stopping", broker=self._broker_id)
             if self._config.bool("controlled.shutdown.enable"):
