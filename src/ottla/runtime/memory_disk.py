@@ -119,17 +119,16 @@ class MemoryFile:
 
     def sync_now(self) -> None:
         self._require_open()
+        self._disk.require_sync(self._path)
         self._settle(len(self._content.pending))
 
     async def sync(self) -> None:
         self._require_open()
         goal = self._content.settled + len(self._content.pending)
-        if self._disk.sync_delay_s:
-            await trio.sleep(self._disk.sync_delay_s)
-        else:
-            await trio.lowlevel.checkpoint()
+        await self._disk.wait_sync(self._path)
         if self._life != self._disk.crashes:
             raise OSError(errno.EIO, "the disk crashed before the sync was done", self._path)
+        self._disk.require_sync(self._path)
         self._settle(max(0, goal - self._content.settled))
 
     def _settle(self, count: int) -> None:
@@ -266,7 +265,24 @@ class MemoryDisk:
         self.locks.add(key)
         return MemoryDirectoryLock(self, key)
 
+    # what a simulated disk overrides
+
+    async def wait_sync(self, path: str) -> None:
+        """Take as long as a sync of `path` takes."""
+        if self.sync_delay_s:
+            await trio.sleep(self.sync_delay_s)
+        else:
+            await trio.lowlevel.checkpoint()
+
+    def require_sync(self, path: str) -> None:
+        """OSError when a sync of `path` fails now; what was written stays unsynced then."""
+
     # faults
+
+    def kill(self) -> None:
+        """The process that used the disk died: its handles and locks are gone, no byte is."""
+        self.crashes += 1
+        self.locks.clear()
 
     def crash(self, rng: random.Random) -> None:
         """Lose power now, and come back with what the disk happened to keep."""

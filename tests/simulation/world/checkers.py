@@ -1,0 +1,243 @@
+"""What is checked on the daemons themselves, after each transaction and every second.
+
+Ensemble: one transaction per zxid on every member, one leader per epoch, an epoch's transactions
+only after all of those before, ephemerals only of sessions that live, no session ended early.
+Brokers: leader epochs and controller epochs only grow, one leader per epoch, replicas hold the same
+bytes below their high watermarks, every core's own `check`.
+"""
+
+import json
+import re
+from collections.abc import Callable
+
+import trio
+
+from ottla.broker.ids import TopicPartition
+from ottla.coordinator.tree.tree import Tree
+from ottla.protocol.kafka.records import iter_headers
+from tests.simulation.world.clients.ensemble import EnsembleHistory
+from tests.simulation.world.history import History, Violation
+from tests.simulation.world.nodes import Node
+
+_STATE = re.compile(r"/brokers/topics/([^/]+)/partitions/(\d+)/state")
+
+
+class EnsembleChecker:
+    """Follows what every member applies."""
+
+    def __init__(
+        self,
+        history: History,
+        facts: EnsembleHistory,
+        brokers: "BrokerChecker",
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self._fail = fail
+        self._history = history
+        self._facts = facts
+        self._brokers = brokers
+        self._applied: dict[int, tuple] = {}  # zxid -> what it was
+        self._leaders: dict[int, str] = {}  # epoch -> member
+        self.last_zxid = 0
+
+    def watch(self, node: Node) -> None:
+        """`node` has started: follow it for this life."""
+        member = node.handle.node
+
+        def on_applied(applied) -> None:
+            try:
+                self._take(node.name, member, applied)
+            except Violation as violation:
+                self._fail(violation)
+
+        member.subscribe_applied(on_applied)
+
+    def _take(self, name: str, member, applied) -> None:
+        what = (
+            applied.session_id,
+            applied.opcode,
+            int(applied.error),
+            applied.reply,
+            tuple(applied.closed_sessions),
+        )
+        before = self._applied.setdefault(applied.zxid, what)
+        if before != what:
+            raise Violation(f"{name}: zxid {applied.zxid:#x} is {what}, elsewhere it was {before}")
+        tree = member.tree
+        for session in applied.closed_sessions:
+            if tree.ephemerals.get(session):
+                raise Violation(f"{name}: ephemerals of session {session:#x} outlive it")
+        if applied.zxid > self.last_zxid:
+            self.last_zxid = applied.zxid
+            self._history.counts["transactions"] += 1
+            for session in applied.closed_sessions:
+                self._on_session_end(session)
+            for change in applied.events:
+                self._brokers.on_znode(change.path, tree)
+
+    def _on_session_end(self, session: int) -> None:
+        heard = self._facts.heard.get(session)
+        if heard is None or session in self._facts.closed:
+            return
+        silent = trio.current_time() - heard
+        if silent < self._facts.timeouts[session] - 0.001:
+            raise Violation(
+                f"session {session:#x} expired {silent:.2f} s after its last write was sent,"
+                f" its timeout is {self._facts.timeouts[session]:g} s"
+            )
+
+    def sample(self, nodes: list[Node]) -> None:
+        for node in nodes:
+            if node.handle is None:
+                continue
+            member = node.handle.node
+            member._core.check()
+            member.tree.check()
+            if member.role == "leader":
+                leader = self._leaders.setdefault(member.epoch, node.name)
+                if leader != node.name:
+                    raise Violation(f"epoch {member.epoch} is led by {leader} and {node.name}")
+
+    def compare(self, nodes: list[Node]) -> None:
+        """All members hold the same state. To be called once they have all applied the same."""
+        dumps = {node.name: b"".join(node.handle.node.tree.dump()) for node in nodes}
+        if len(set(dumps.values())) != 1:
+            sizes = {name: len(dump) for name, dump in dumps.items()}
+            raise Violation(f"members hold different states: {sizes}")
+
+
+class BrokerChecker:
+    """Follows the brokers' znodes, and looks into the brokers."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self.states: dict[TopicPartition, dict] = {}
+        self._leaders: dict[tuple[object, int, int], object] = {}
+        self._controllers: dict[int, int] = {}
+        self._controller_epoch = 0
+        self.tainted: dict[TopicPartition, set[int]] = {}  # lost unsynced bytes while in sync
+        self.on_state: list[Callable[[TopicPartition], None]] = []
+
+    # Znodes
+
+    def on_znode(self, path: str, tree: Tree) -> None:
+        found = _STATE.fullmatch(path)
+        node = tree.nodes.get(path)
+        if found is not None:
+            tp = TopicPartition(found[1], int(found[2]))
+            if node is None:
+                self.states.pop(tp, None)
+                self.tainted.pop(tp, None)
+            elif node.data:
+                self._on_state(tp, json.loads(node.data))
+        elif path == "/controller_epoch" and node is not None and node.data:
+            epoch = int(node.data)
+            if epoch < self._controller_epoch:
+                raise Violation(f"controller epoch {self._controller_epoch} fell to {epoch}")
+            self._controller_epoch = epoch
+        elif path == "/controller" and node is not None and node.data:
+            epoch = int(tree.nodes["/controller_epoch"].data or b"0")
+            broker = json.loads(node.data)["brokerid"]
+            if self._controllers.setdefault(epoch, broker) != broker:
+                raise Violation(f"controller epoch {epoch} has two controllers")
+
+    def _on_state(self, tp: TopicPartition, state: dict) -> None:
+        before = self.states.get(tp)
+        self.states[tp] = state
+        isr = set(state["isr"])
+        if not isr:
+            raise Violation(f"{tp}: nobody is in sync")
+        if before is not None:
+            if state["leader_epoch"] < before["leader_epoch"]:
+                raise Violation(f"{tp}: {state} after {before}")
+            moved = state["leader"] != before["leader"]
+            if moved and state["leader_epoch"] == before["leader_epoch"]:
+                raise Violation(f"{tp}: two leaders in epoch {state['leader_epoch']}")
+            if moved and state["leader"] >= 0 and state["leader"] not in before["isr"]:
+                raise Violation(f"{tp}: unclean leader {state} after {before}")
+        tainted = self.tainted.get(tp)
+        if tainted:
+            tainted &= isr
+            if tainted >= isr:
+                self.excuse(tp, f"all of the ISR {sorted(isr)} lost power")
+
+    def excuse(self, tp: TopicPartition, reason: str) -> None:
+        self._history.excused.setdefault(tp, reason)
+
+    def note_power_cut(self, broker: int) -> None:
+        """`broker` may have lost what it had not synced, wherever it is in sync."""
+        for tp, state in self.states.items():
+            if broker in state["isr"]:
+                tainted = self.tainted.setdefault(tp, set())
+                tainted.add(broker)
+                if tainted >= set(state["isr"]):
+                    self.excuse(tp, f"all of the ISR {state['isr']} lost power")
+
+    # Brokers
+
+    def sample(self, nodes: list[Node]) -> None:
+        for node in nodes:
+            if node.handle is None:
+                continue
+            services = node.handle.services
+            services.metadata.check()
+            services.groups.check()
+            for partition in services.partitions:
+                partition.check()
+                partition.log.check()
+                if partition.is_leader:
+                    key = partition.topic_id, partition.tp.partition, partition.leader_epoch
+                    leader = self._leaders.setdefault(key, node.name)
+                    if leader != node.name:
+                        raise Violation(
+                            f"{partition.tp}: {leader} and {node.name} lead in epoch"
+                            f" {partition.leader_epoch}"
+                        )
+
+    def compare(self, nodes: list[Node]) -> None:
+        """Replicas hold the same batches below the lower of their high watermarks."""
+        copies: dict[tuple, list] = {}
+        for node in nodes:
+            if node.handle is not None:
+                for partition in node.handle.services.partitions:
+                    key = partition.topic_id, partition.tp
+                    copies.setdefault(key, []).append((node.name, partition))
+        for (_, tp), found in copies.items():
+            if tp in self._history.excused:
+                continue
+            first, *others = found
+            for other in others:
+                self._compare_pair(tp, first, other)
+
+    def _compare_pair(self, tp: TopicPartition, one: tuple, two: tuple) -> None:
+        (name, mine), (other_name, theirs) = one, two
+        start = max(mine.log.log_start, theirs.log.log_start)
+        end = min(mine.high_watermark, theirs.high_watermark)
+        if end <= start:
+            return
+        left, right = _bytes(mine.log, start, end), _bytes(theirs.log, start, end)
+        self._history.counts["bytes compared between replicas"] += min(len(left), len(right))
+        if left != right:
+            raise Violation(
+                f"{tp}: {name} and {other_name} differ between {start} and {end}"
+                f" ({len(left)} and {len(right)} bytes)"
+            )
+
+
+def _bytes(log, start: int, end: int) -> bytes:
+    parts = []
+    while start < end:
+        info = log.read(start, 1 << 20, end=end, at_least_one=True)
+        data = info.data.read() if info.data else b""
+        if not data:
+            break
+        parts.append(data)
+        last = -1
+        for _, header in iter_headers(data):
+            last = header.last_offset
+        assert last >= start, (last, start)
+        start = last + 1
+    return b"".join(parts)
+
+
+__all__ = ["BrokerChecker", "EnsembleChecker"]

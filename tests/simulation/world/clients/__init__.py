@@ -1,0 +1,1 @@
+"""Clients of the simulated cluster. They speak the wire protocols and write what they saw down."""

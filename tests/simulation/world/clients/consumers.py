@@ -1,0 +1,107 @@
+"""Consumers by assignment: each reads some partitions from their start and misses nothing."""
+
+import trio
+
+from ottla.broker.ids import TopicPartition
+from ottla.broker.link import LinkLost
+from ottla.protocol.kafka.errors import ErrorCode
+from ottla.protocol.kafka.messages.fetch import FetchPartition, FetchRequest, FetchTopic
+from ottla.protocol.kafka.records import iter_headers, read_records, validate_crc
+from tests.simulation.world.clients.port import KafkaPort
+from tests.simulation.world.history import History
+
+_RETRY = {
+    ErrorCode.NOT_LEADER_OR_FOLLOWER,
+    ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+    ErrorCode.FENCED_LEADER_EPOCH,
+    ErrorCode.UNKNOWN_LEADER_EPOCH,
+    ErrorCode.LEADER_NOT_AVAILABLE,
+    ErrorCode.KAFKA_STORAGE_ERROR,
+    ErrorCode.OFFSET_NOT_AVAILABLE,
+}
+
+
+async def fetch(port: KafkaPort, tp: TopicPartition, offset: int, *, version: int = 11):
+    """(error, high watermark, [(offset, value), ...]) of one fetch from the known leader.
+
+    LinkLost. Records before `offset`, of a batch that begins earlier, are left out.
+    """
+    leader = await port.leader(tp)
+    request = FetchRequest(
+        max_wait_ms=500,
+        min_bytes=1,
+        max_bytes=1 << 20,
+        session_id=0,
+        session_epoch=-1,
+        topics=[
+            FetchTopic(
+                topic=tp.topic,
+                partitions=[
+                    FetchPartition(
+                        partition=tp.partition,
+                        current_leader_epoch=port.leaders[tp][1] if version >= 9 else -1,
+                        fetch_offset=offset,
+                        partition_max_bytes=port.rng.choice((200, 4096, 1 << 20)),
+                    )
+                ],
+            )
+        ],
+    )
+    answer = await port.ask(leader, request, version, 8.0)
+    if answer.error_code:
+        return ErrorCode(answer.error_code), -1, []
+    [row] = answer.responses[0].partitions
+    records = []
+    data = bytes(row.records or b"")
+    for position, header in iter_headers(data):
+        validate_crc(data, position, header)
+        if header.is_control:
+            continue
+        for record in read_records(data, position):
+            if record.offset >= offset:
+                records.append((record.offset, bytes(record.value)))
+    return ErrorCode(row.error_code), row.high_watermark, records
+
+
+class Reader:
+    """Reads one partition in order; `position` only grows."""
+
+    def __init__(self, port: KafkaPort, history: History, tp: TopicPartition) -> None:
+        self.tp = tp
+        self.position = 0
+        self.log: list[tuple[int, bytes]] = []
+        self.caught_up_at = -1.0  # when a fetch last found nothing left below the high watermark
+        self._port = port
+        self._history = history
+        self._version = port.rng.choice((4, 9, 11, 12))
+
+    async def run(self) -> None:
+        while True:
+            await self.step()
+
+    async def step(self) -> bool:
+        """One fetch; whether anything came."""
+        port, tp = self._port, self.tp
+        try:
+            code, high_watermark, records = await fetch(
+                port, tp, self.position, version=self._version
+            )
+        except LinkLost:
+            port.leader_unknown(tp)
+            return False
+        if code is ErrorCode.OFFSET_OUT_OF_RANGE:
+            self._history.lost_position(tp, self.position)
+            self.position, self.log = 0, []
+        elif code in _RETRY:
+            port.leader_unknown(tp)
+            await trio.sleep(0.1)
+        else:
+            assert code is ErrorCode.NONE, code
+        for offset, value in records:
+            assert offset >= self.position
+            self._history.read(tp, offset, value)
+            self.log.append((offset, value))
+            self.position = offset + 1
+        if code is ErrorCode.NONE and self.position >= high_watermark:
+            self.caught_up_at = trio.current_time()
+        return bool(records)

@@ -1,0 +1,176 @@
+"""Clients of the ensemble: counters by compare-and-set, ephemerals, watches, synced reads."""
+
+import random
+
+import trio
+
+from ottla.broker.ensemble.client import EnsembleClient
+from ottla.broker.ensemble.errors import (
+    BadVersion,
+    ConnectionLoss,
+    EnsembleError,
+    NodeExists,
+    NoNode,
+    SessionExpired,
+)
+from ottla.broker.ensemble.replies import SessionState
+from ottla.protocol.zookeeper.opcodes import CreateMode
+from tests.simulation.world.history import History, Violation
+from tests.simulation.world.machines import SimEvents
+from tests.simulation.world.network import SimNetwork
+
+COUNTER = "/sim/counter"
+
+
+class EnsembleHistory:
+    """What clients of the ensemble know about its state."""
+
+    def __init__(self) -> None:
+        self.versions: dict[int, str] = {}  # counter version -> who was told that it made it
+        self.newest = 0  # newest version that somebody was told of
+        self.heard: dict[int, float] = {}  # session -> when its last answered write was sent
+        self.closed: set[int] = set()  # sessions that asked for their end
+        self.timeouts: dict[int, float] = {}  # session -> s
+
+
+class EnsembleActor:
+    """One session after the other, doing a bit of everything."""
+
+    def __init__(
+        self,
+        name: str,
+        network: SimNetwork,
+        connect: str,
+        facts: EnsembleHistory,
+        history: History,
+        events: SimEvents,
+        rng: random.Random,
+        timeout_ms: int,
+    ) -> None:
+        self.name = name
+        self._rng = rng
+        self._facts = facts
+        self._history = history
+        self._seen = 0  # newest version of the counter that this session saw
+        self._life = 0
+        self.last_success_at = -1.0
+        self._client = EnsembleClient(
+            network, connect, session_timeout_ms=timeout_ms, rng=rng, events=events
+        )
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._client.run)
+            self._client.on_state(self._on_state)
+            while True:
+                await trio.sleep(self._rng.expovariate(1.0))
+                action = self._rng.choice((self._count, self._count, self._own, self._watch))
+                try:
+                    await action()
+                    self.last_success_at = trio.current_time()
+                    self._history.counts["ensemble operations"] += 1
+                except (ConnectionLoss, SessionExpired):
+                    self._history.counts["ensemble operations of unknown end"] += 1
+
+    def _on_state(self, state: SessionState) -> None:
+        if state is SessionState.CONNECTED:
+            self._facts.timeouts[self._client.session.id] = self._client.session_timeout_ms / 1000
+        if state is SessionState.EXPIRED:
+            self._seen = 0
+
+    async def _write(self, operation):
+        sent, session = trio.current_time(), self._client.session.id
+        result = await operation
+        if session and session == self._client.session.id:
+            self._facts.heard[session] = sent
+        return result
+
+    async def _count(self) -> None:
+        """Read, perhaps after a sync, and set what was read plus one."""
+        facts, client = self._facts, self._client
+        floor = 0
+        if self._rng.random() < 0.3:
+            floor = facts.newest
+            await client.sync(COUNTER)
+        try:
+            data, stat = await client.get_data(COUNTER)
+        except NoNode:
+            if floor:
+                raise Violation(f"{self.name}: after a sync the counter is not there") from None
+            await self._ensure()
+            return
+        self._saw(stat.version, floor)
+        if data != b"%d" % stat.version:
+            raise Violation(f"{self.name}: version {stat.version} of the counter holds {data!r}")
+        try:
+            new = await self._write(
+                client.set_data(COUNTER, b"%d" % (stat.version + 1), stat.version)
+            )
+        except BadVersion:
+            return
+        if new.version in facts.versions:
+            raise Violation(
+                f"version {new.version} of the counter was made by {self.name}"
+                f" and by {facts.versions[new.version]}"
+            )
+        facts.versions[new.version] = self.name
+        facts.newest = max(facts.newest, new.version)
+        self._saw(new.version, 0)
+        after, stat = await client.get_data(COUNTER)
+        self._saw(stat.version, new.version)
+
+    def _saw(self, version: int, floor: int) -> None:
+        if version < floor:
+            raise Violation(f"{self.name}: a synced read shows version {version} after {floor}")
+        if version < self._seen:
+            raise Violation(f"{self.name}: the counter went from {self._seen} back to {version}")
+        self._seen = version
+
+    async def _ensure(self) -> None:
+        for path, data in (("/sim", b""), (COUNTER, b"0")):
+            try:
+                await self._write(self._client.create(path, data))
+            except NodeExists:
+                continue
+
+    async def _own(self) -> None:
+        """An ephemeral: it is there as long as its session is, and can be seen after a write."""
+        self._life += 1
+        path = f"/sim-{self.name}-{self._life}"
+        session = self._client.session.id
+        await self._write(self._client.create(path, b"", CreateMode.EPHEMERAL))
+        await trio.sleep(self._rng.uniform(0, 5))
+        stat = await self._client.exists(path)
+        if self._client.session.id != session:
+            return
+        if stat is None and self._client.state is SessionState.CONNECTED:
+            raise Violation(f"{self.name}: {path} is gone while its session lives")
+        try:
+            await self._write(self._client.delete(path))
+        except EnsembleError as error:
+            if isinstance(error, ConnectionLoss | SessionExpired):
+                raise
+            if self._client.session.id == session:
+                raise Violation(f"{self.name}: {error}") from None
+
+    async def _watch(self) -> None:
+        """A read that shows a change comes after the watch that announces it."""
+        client, fired = self._client, []
+        began = client.sessions_begun
+        try:
+            _, stat = await client.get_data(COUNTER, watch=fired.append)
+        except NoNode:
+            return
+        with trio.move_on_after(self._rng.uniform(0.5, 10)):
+            while not fired:
+                await trio.sleep(0.25)
+        told = bool(fired)
+        _, later = await client.get_data(COUNTER)
+        if client.sessions_begun != began:
+            return
+        if later.version > stat.version and not fired:
+            raise Violation(
+                f"{self.name}: reads version {later.version}, the watch on {stat.version} is silent"
+            )
+        if told and later.version == stat.version:
+            raise Violation(f"{self.name}: the watch fired, yet it reads version {stat.version}")

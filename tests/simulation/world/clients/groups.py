@@ -1,0 +1,282 @@
+"""Members of consumer groups by the classic protocol: join, sync, heartbeat, fetch, commit."""
+
+import trio
+
+from ottla.broker.ids import TopicPartition
+from ottla.broker.link import LinkLost
+from ottla.protocol.kafka.codec import decode_versioned, encode_versioned
+from ottla.protocol.kafka.errors import ErrorCode
+from ottla.protocol.kafka.messages.consumer_protocol import (
+    ConsumerProtocolAssignment,
+    ConsumerProtocolSubscription,
+)
+from ottla.protocol.kafka.messages.consumer_protocol import TopicPartition as Owned
+from ottla.protocol.kafka.messages.find_coordinator import FindCoordinatorRequest
+from ottla.protocol.kafka.messages.heartbeat import HeartbeatRequest
+from ottla.protocol.kafka.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol
+from ottla.protocol.kafka.messages.leave_group import LeaveGroupRequest, MemberIdentity
+from ottla.protocol.kafka.messages.offset_commit import (
+    OffsetCommitRequest,
+    OffsetCommitRequestPartition,
+    OffsetCommitRequestTopic,
+)
+from ottla.protocol.kafka.messages.offset_fetch import OffsetFetchRequest, OffsetFetchRequestTopic
+from ottla.protocol.kafka.messages.sync_group import SyncGroupRequest, SyncGroupRequestAssignment
+from tests.simulation.world.clients.consumers import fetch
+from tests.simulation.world.clients.port import KafkaPort
+from tests.simulation.world.history import History
+
+SESSION_MS = 10_000
+REBALANCE_MS = 15_000
+_LOST_HOME = {
+    ErrorCode.NOT_COORDINATOR,
+    ErrorCode.COORDINATOR_NOT_AVAILABLE,
+    ErrorCode.COORDINATOR_LOAD_IN_PROGRESS,
+}
+_REJOIN = {ErrorCode.REBALANCE_IN_PROGRESS, ErrorCode.ILLEGAL_GENERATION}
+
+
+class _Rejoin(Exception):
+    """The membership is over; join again, without the member id when it is unknown there."""
+
+    def __init__(self, *, forget: bool = False) -> None:
+        self.forget = forget
+
+
+class GroupMember:
+    """One member; `run` lives until cancelled, which is a crash without a farewell."""
+
+    def __init__(
+        self, name: str, group: str, tps: list[TopicPartition], port: KafkaPort, history: History
+    ) -> None:
+        self.name = name
+        self.group = group
+        self.stable_since = -1.0
+        self._tps = tps
+        self._port = port
+        self._history = history
+        self._home = -1
+        self._member_id = ""
+        self._generation = -1
+
+    async def run(self) -> None:
+        while True:
+            try:
+                mine = await self._join()
+                positions = await self._positions(mine)
+                self.stable_since = trio.current_time()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._beat)
+                    for tp in mine:
+                        nursery.start_soon(self._consume, tp, positions[tp])
+            except _Rejoin as reason:
+                self._over(reason)
+            except BaseExceptionGroup as errors:
+                reasons, others = errors.split(_Rejoin)
+                if others is not None:
+                    raise others from None
+                self._over(_Rejoin(forget=any(each.forget for each in reasons.exceptions)))
+
+    def _over(self, reason: _Rejoin) -> None:
+        self.stable_since = -1.0
+        if reason.forget:
+            self._member_id, self._generation = "", -1
+
+    async def leave(self) -> None:
+        """Say goodbye; used after `run` was cancelled."""
+        if not self._member_id:
+            return
+        request = LeaveGroupRequest(
+            group_id=self.group, members=[MemberIdentity(member_id=self._member_id)]
+        )
+        try:
+            await self._port.ask(self._home, request, 4, 3.0)
+        except LinkLost:
+            return
+
+    async def _ask(self, request, version: int, timeout_s: float = 8.0, on_lost=None):
+        """From the group's home, wherever it is. `on_lost` is told when an answer never came."""
+        while True:
+            if self._home < 0:
+                await self._find_home()
+            try:
+                return await self._port.ask(self._home, request, version, timeout_s)
+            except LinkLost:
+                self._home = -1
+                if on_lost is not None:
+                    on_lost()
+
+    async def _find_home(self) -> None:
+        while self._home < 0:
+            try:
+                answer = await self._port.ask(
+                    self._port.any_broker(), FindCoordinatorRequest(key=self.group), 3, 5.0
+                )
+            except LinkLost:
+                continue
+            if answer.error_code == ErrorCode.NONE:
+                self._home = answer.node_id
+            else:
+                await trio.sleep(0.3)
+
+    async def _check(self, code: int) -> bool:
+        """Whether to go on with the answer; False: ask again."""
+        code = ErrorCode(code)
+        if code is ErrorCode.NONE:
+            return True
+        self._history.counts[f"group {code.name.lower()}"] += 1
+        if code in _LOST_HOME:
+            self._home = -1
+            await trio.sleep(0.2)
+            return False
+        if code in _REJOIN:
+            raise _Rejoin
+        if code is ErrorCode.UNKNOWN_MEMBER_ID:
+            raise _Rejoin(forget=True)
+        if code is ErrorCode.REQUEST_TIMED_OUT or code is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
+            await trio.sleep(0.2)
+            return False
+        raise AssertionError(f"{self.name}: {code.name}")
+
+    async def _join(self) -> list[TopicPartition]:
+        topics = sorted({tp.topic for tp in self._tps})
+        metadata = encode_versioned(ConsumerProtocolSubscription(topics=topics), 1)
+        while True:
+            answer = await self._ask(
+                JoinGroupRequest(
+                    group_id=self.group,
+                    session_timeout_ms=SESSION_MS,
+                    rebalance_timeout_ms=REBALANCE_MS,
+                    member_id=self._member_id,
+                    protocol_type="consumer",
+                    protocols=[JoinGroupRequestProtocol(name="range", metadata=metadata)],
+                ),
+                5,
+                REBALANCE_MS / 1000 + 5,
+            )
+            if answer.error_code == ErrorCode.MEMBER_ID_REQUIRED:
+                self._member_id = answer.member_id
+                continue
+            if await self._check(answer.error_code):
+                break
+        self._member_id = answer.member_id
+        self._generation = answer.generation_id
+        plans = []
+        if answer.leader == answer.member_id:
+            members = sorted(each.member_id for each in answer.members)
+            for at, member in enumerate(members):
+                share = self._tps[at :: len(members)]
+                owned = [
+                    Owned(
+                        topic=topic, partitions=[tp.partition for tp in share if tp.topic == topic]
+                    )
+                    for topic in topics
+                ]
+                plan = encode_versioned(ConsumerProtocolAssignment(assigned_partitions=owned), 1)
+                plans.append(SyncGroupRequestAssignment(member_id=member, assignment=plan))
+        while True:
+            request = SyncGroupRequest(
+                group_id=self.group,
+                generation_id=self._generation,
+                member_id=self._member_id,
+                assignments=plans,
+            )
+            synced = await self._ask(request, 3, REBALANCE_MS / 1000 + 5)
+            if await self._check(synced.error_code):
+                break
+        _, assignment = decode_versioned(ConsumerProtocolAssignment, synced.assignment)
+        mine = [
+            TopicPartition(each.topic, index)
+            for each in assignment.assigned_partitions
+            for index in each.partitions
+        ]
+        self._history.assigned(self.group, self._generation, self._member_id, mine)
+        self._history.counts["group generations joined"] += 1
+        return mine
+
+    async def _positions(self, mine: list[TopicPartition]) -> dict[TopicPartition, int]:
+        history = self._history
+        while True:
+            floors = {tp: history.commits.get((self.group, tp), -1) for tp in mine}
+            answer = await self._ask(
+                OffsetFetchRequest(
+                    group_id=self.group,
+                    topics=[
+                        OffsetFetchRequestTopic(name=tp.topic, partition_indexes=[tp.partition])
+                        for tp in mine
+                    ],
+                ),
+                5,
+            )
+            if not await self._check(answer.error_code):
+                continue
+            rows = [
+                (TopicPartition(topic.name, row.partition_index), row)
+                for topic in answer.topics
+                for row in topic.partitions
+            ]
+            if any(row.error_code for _, row in rows):
+                await trio.sleep(0.2)
+                continue
+            for tp, row in rows:
+                history.fetched_commit(self.group, tp, row.committed_offset, floors[tp])
+            return {tp: max(0, row.committed_offset) for tp, row in rows}
+
+    async def _beat(self) -> None:
+        while True:
+            await trio.sleep(SESSION_MS / 4000)
+            request = HeartbeatRequest(
+                group_id=self.group, generation_id=self._generation, member_id=self._member_id
+            )
+            answer = await self._ask(request, 3)
+            await self._check(answer.error_code)
+
+    async def _consume(self, tp: TopicPartition, position: int) -> None:
+        history, port = self._history, self._port
+        seen = history.consumed.setdefault((self.group, tp), set())
+        while True:
+            try:
+                code, _, records = await fetch(port, tp, position)
+            except LinkLost:
+                port.leader_unknown(tp)
+                continue
+            if code is ErrorCode.OFFSET_OUT_OF_RANGE:
+                history.lost_position(tp, position)
+                position = 0
+            elif code is not ErrorCode.NONE:
+                port.leader_unknown(tp)
+                await trio.sleep(0.1)
+            if not records:
+                continue
+            for offset, value in records:
+                history.read(tp, offset, value)
+                seen.add(offset)
+            position = records[-1][0] + 1
+            if port.rng.random() < 0.7:
+                await self._commit(tp, position)
+
+    async def _commit(self, tp: TopicPartition, offset: int) -> None:
+        answer = await self._ask(
+            OffsetCommitRequest(
+                group_id=self.group,
+                generation_id_or_member_epoch=self._generation,
+                member_id=self._member_id,
+                topics=[
+                    OffsetCommitRequestTopic(
+                        name=tp.topic,
+                        partitions=[
+                            OffsetCommitRequestPartition(
+                                partition_index=tp.partition,
+                                committed_offset=offset,
+                                committed_metadata="",
+                            )
+                        ],
+                    )
+                ],
+            ),
+            6,
+            on_lost=lambda: self._history.commit_unanswered(self.group, tp, offset),
+        )
+        code = answer.topics[0].partitions[0].error_code
+        if await self._check(code):
+            self._history.committed(self.group, tp, offset)

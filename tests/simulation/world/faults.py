@@ -1,0 +1,217 @@
+"""The faults of a run, each kind at its own pace.
+
+What is legal for them:
+
+* A killed broker or member keeps every byte it wrote: the page cache outlives a process.
+* A power cut keeps what was synced and any part of the rest. Members sync before they acknowledge,
+  so any number of them may lose power, at once too. Brokers acknowledge from the page cache, as
+  Kafka's do: replication is what keeps an acknowledged record, so a broker loses power only while
+  each of its partitions has another replica in sync that runs and has not lost power itself since
+  it came into the ISR. If the ISR shrinks to replicas that lost power all the same, before they
+  left it once, their partition is excused (`BrokerChecker.note_power_cut`).
+* The network: see `network`. Clocks: wall time only; monotonic time runs the same everywhere.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+import trio
+
+from tests.simulation.world.checkers import BrokerChecker
+from tests.simulation.world.network import Fabric
+from tests.simulation.world.nodes import Node
+
+
+class Faults:
+    """Injects what the plan names until cancelled; `heal` undoes everything that lasts."""
+
+    def __init__(
+        self,
+        rng: random.Random,
+        fabric: Fabric,
+        members: Sequence[Node],
+        brokers: Sequence[Node],
+        checker: BrokerChecker,
+        events,
+    ) -> None:
+        self._rng = rng
+        self._fabric = fabric
+        self._members = list(members)
+        self._brokers = list(brokers)
+        self._nodes = [*members, *brokers]
+        self._checker = checker
+        self._events = events
+        self.down_s: dict[str, float] = {}  # how long a node stays down after its next end
+        self.counts: Counter[str] = Counter()
+
+    async def run(self, kinds: dict[str, float]) -> None:
+        async with trio.open_nursery() as nursery:
+            for kind, mean_s in kinds.items():
+                nursery.start_soon(self._repeat, kind, mean_s)
+
+    async def _repeat(self, kind: str, mean_s: float) -> None:
+        inject = getattr(self, f"_{kind}")
+        while True:
+            await trio.sleep(self._rng.expovariate(1 / mean_s))
+            if await inject():
+                self.counts[kind] += 1
+
+    def heal(self) -> None:
+        self._fabric.heal_all()
+        for node in self._nodes:
+            node.resume()
+            node.disk.failing_syncs = 0
+            node.disk.stalled_until = 0.0
+        for link in self._fabric.links.values():
+            link.delay_s, link.jitter_s = self._fabric.delay_s, self._fabric.jitter_s
+
+    # Processes
+
+    def _note(self, what: str, **fields: object) -> None:
+        self._events.info(f"fault.{what}", **fields)
+
+    async def _kill(self, nodes: list[Node]) -> bool:
+        running = [node for node in nodes if node.running]
+        if not running:
+            return False
+        node = self._rng.choice(running)
+        self.down_s[node.name] = self._rng.choice((0.0, 0.5, 3.0, 10.0, 25.0))
+        await node.kill()
+        return True
+
+    async def _kill_broker(self) -> bool:
+        if any(self._checker.tainted.values()) and self._rng.random() < 0.9:
+            return False
+        return await self._kill(self._brokers)
+
+    async def _kill_member(self) -> bool:
+        return await self._kill(self._members)
+
+    async def _stop_broker(self) -> bool:
+        running = [node for node in self._brokers if node.handle is not None]
+        if not running or any(self._checker.tainted.values()):
+            return False
+        node = self._rng.choice(running)
+        self.down_s[node.name] = self._rng.choice((0.0, 3.0, 10.0))
+        with trio.move_on_after(30) as patience:
+            await node.stop()
+        if patience.cancelled_caught:
+            await node.kill()
+        return True
+
+    async def _power_broker(self) -> bool:
+        node = self._rng.choice(self._brokers)
+        broker = int(node.name.rpartition("-")[2])
+        running = {
+            int(each.name.rpartition("-")[2])
+            for each in self._brokers
+            if each.handle is not None and each is not node
+        }
+        for tp, state in self._checker.states.items():
+            others = set(state["isr"]) - {broker} - self._checker.tainted.get(tp, set())
+            if broker in state["isr"] and not others & running:
+                return False
+        self.down_s[node.name] = self._rng.choice((0.0, 3.0, 10.0, 25.0))
+        self._checker.note_power_cut(broker)
+        await node.cut_power()
+        return True
+
+    async def _power_member(self) -> bool:
+        node = self._rng.choice(self._members)
+        self.down_s[node.name] = self._rng.choice((0.0, 3.0, 10.0, 25.0))
+        await node.cut_power()
+        return True
+
+    async def _power_ensemble(self) -> bool:
+        if self._rng.random() < 0.5:
+            return False
+        for node in self._members:
+            self.down_s[node.name] = self._rng.uniform(0.0, 5.0)
+            await node.cut_power()
+        return True
+
+    async def _pause(self) -> bool:
+        node = self._rng.choice(self._nodes)
+        if not node.running or node.paused:
+            return False
+        node.pause()
+        await trio.sleep(self._rng.choice((0.2, 1.0, 3.0, 8.0, 20.0)))
+        node.resume()
+        return True
+
+    # Network
+
+    async def _cut(self, pairs: list[tuple[str, str]], what: str) -> bool:
+        lasts = self._rng.choice((0.3, 2.0, 6.0, 15.0, 30.0))
+        self._note(what, pairs=pairs if len(pairs) < 5 else len(pairs), seconds=lasts)
+        for source, target in pairs:
+            self._fabric.cut(source, target)
+        await trio.sleep(lasts)
+        for source, target in pairs:
+            self._fabric.heal(source, target)
+        return True
+
+    def _two(self) -> tuple[str, str]:
+        one, two = self._rng.sample(self._nodes, 2)
+        return one.name, two.name
+
+    async def _cut_one_way(self) -> bool:
+        one, two = self._two()
+        return await self._cut([(one, two)], "cut_one_way")
+
+    async def _cut_pair(self) -> bool:
+        one, two = self._two()
+        return await self._cut([(one, two), (two, one)], "cut_pair")
+
+    async def _isolate(self) -> bool:
+        name = self._rng.choice(self._nodes).name
+        others = [each for each in self._fabric.hosts if each != name]
+        pairs = [(name, each) for each in others] + [(each, name) for each in others]
+        return await self._cut(pairs, "isolate")
+
+    async def _halves(self) -> bool:
+        hosts = list(self._fabric.hosts)
+        left = {each for each in hosts if self._rng.random() < 0.5}
+        pairs = [(a, b) for a in hosts for b in hosts if (a in left) != (b in left)]
+        return await self._cut(pairs, "halves")
+
+    async def _slow_link(self) -> bool:
+        one, two = self._two()
+        link = self._fabric.link(one, two)
+        link.bytes_per_s = self._rng.choice((500.0, 5_000.0, 50_000.0, 0.0))
+        link.delay_s = self._rng.choice((0.05, 0.3, 1.0))
+        self._note("slow_link", link=(one, two), rate=link.bytes_per_s, delay=link.delay_s)
+        await trio.sleep(self._rng.choice((2.0, 10.0, 20.0)))
+        link.bytes_per_s, link.delay_s = 0.0, self._fabric.delay_s
+        return True
+
+    async def _reset(self) -> bool:
+        streams = list(self._fabric.streams)
+        if not streams:
+            return False
+        for _ in range(self._rng.choice((1, 1, 3, 10))):
+            self._rng.choice(streams).break_both()
+        return True
+
+    # Disks and clocks
+
+    async def _slow_disk(self) -> bool:
+        node = self._rng.choice(self._nodes)
+        lasts = self._rng.choice((0.5, 2.0, 6.0))
+        self._note("slow_disk", node=node.name, seconds=lasts)
+        node.disk.stalled_until = trio.current_time() + lasts
+        return True
+
+    async def _sync_failure(self) -> bool:
+        node = self._rng.choice(self._nodes)
+        self._note("sync_failure", node=node.name)
+        node.disk.failing_syncs = self._rng.choice((1, 1, 3))
+        return True
+
+    async def _clock_jump(self) -> bool:
+        node = self._rng.choice(self._nodes)
+        jump_ms = self._rng.choice((-60_000, -3_000, 500, 10_000, 3_600_000))
+        self._note("clock_jump", node=node.name, ms=jump_ms)
+        node.clock.offset_ms += jump_ms
+        return True

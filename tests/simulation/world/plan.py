@@ -1,0 +1,89 @@
+"""What a seed decides before a run begins: sizes, settings, and which faults there are.
+
+Swarm testing (Groce et al., 2012): each run leaves out whole kinds of faults and turns up others,
+since kinds that are always all on hide what one of them alone would show.
+"""
+
+import random
+from dataclasses import dataclass, field
+
+FAULTS = (
+    "kill_broker",
+    "kill_member",
+    "stop_broker",
+    "power_broker",
+    "power_member",
+    "power_ensemble",
+    "pause",
+    "cut_one_way",
+    "cut_pair",
+    "isolate",
+    "halves",
+    "slow_link",
+    "reset",
+    "slow_disk",
+    "sync_failure",
+    "clock_jump",
+)
+
+
+@dataclass
+class Plan:
+    """Everything that a run is made of, next to the seed itself."""
+
+    seed: int
+    minutes: float
+    members: int = 3
+    brokers: int = 3
+    tick_ms: int = 2000
+    snap_count: int = 100_000
+    delay_s: float = 0.001
+    jitter_s: float = 0.002
+    faults: dict[str, float] = field(default_factory=dict)  # kind -> mean seconds between two
+    broker_settings: dict[str, str] = field(default_factory=dict)
+    topics: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # partitions, rf, min isr
+    producers: int = 2
+    records_per_s: float = 4.0
+    groups: int = 1
+    group_members: int = 2
+    ensemble_clients: int = 2
+
+    @classmethod
+    def of(cls, seed: int, minutes: float = 3.0) -> "Plan":
+        rng = random.Random(seed * 7919 + 13)
+        plan = cls(seed, minutes)
+        plan.tick_ms = rng.choice((1000, 2000, 2000, 3000))
+        plan.snap_count = rng.choice((60, 200, 1000, 100_000))
+        plan.delay_s = rng.choice((0.0005, 0.001, 0.005, 0.02))
+        plan.jitter_s = rng.choice((0.0, 0.002, 0.05, 0.5))
+        kinds = rng.sample(FAULTS, rng.randint(1, len(FAULTS)))
+        if rng.random() < 0.05:
+            kinds = []
+        for kind in sorted(kinds):
+            plan.faults[kind] = rng.choice((15.0, 30.0, 60.0))
+        session_ms = rng.choice((2, 3, 6)) * plan.tick_ms
+        plan.broker_settings = {
+            "zookeeper.session.timeout.ms": str(session_ms),
+            "num.partitions": "2",
+            "default.replication.factor": "3",
+            "min.insync.replicas": "2",
+            "offsets.topic.num.partitions": str(rng.choice((1, 3))),
+            "offsets.topic.replication.factor": "3",
+            "replica.lag.time.max.ms": str(rng.choice((4_000, 10_000, 30_000))),
+            "replica.fetch.wait.max.ms": "500",
+            "group.initial.rebalance.delay.ms": rng.choice(("0", "1000")),
+            "log.segment.bytes": str(rng.choice((2_000, 20_000, 1_000_000))),
+            "log.index.interval.bytes": rng.choice(("200", "4096")),
+            "controlled.shutdown.retry.backoff.ms": "500",
+            "auto.create.topics.enable": "false",
+        }
+        plan.topics = {
+            "safe": (rng.choice((1, 3)), 3, 2),
+            "loose": (rng.choice((1, 2)), rng.choice((2, 3)), 1),
+        }
+        plan.producers = rng.randint(1, 3)
+        plan.records_per_s = rng.choice((1.0, 3.0, 8.0))
+        plan.groups = rng.randint(0, 2)
+        plan.group_members = rng.randint(1, 3)
+        plan.ensemble_clients = rng.randint(0, 3)
+        return plan

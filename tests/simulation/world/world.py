@@ -1,0 +1,359 @@
+"""One run: a cluster, its clients and its faults, first for safety, then for liveness."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import trio
+
+from ottla.broker.ids import TopicPartition
+from tests.simulation.world import determinism
+from tests.simulation.world.checkers import BrokerChecker, EnsembleChecker
+from tests.simulation.world.clients.admin import Admin
+from tests.simulation.world.clients.consumers import Reader
+from tests.simulation.world.clients.ensemble import EnsembleActor, EnsembleHistory
+from tests.simulation.world.clients.groups import GroupMember
+from tests.simulation.world.clients.port import KafkaPort
+from tests.simulation.world.clients.producers import Producer
+from tests.simulation.world.faults import Faults
+from tests.simulation.world.history import History, Violation
+from tests.simulation.world.machines import SimDisk, SimEvents, SimWallClock, Timeline
+from tests.simulation.world.network import Fabric
+from tests.simulation.world.nodes import (
+    ENSEMBLE_PORT,
+    RESTART_S,
+    Node,
+    broker_body,
+    coordinator_body,
+)
+from tests.simulation.world.plan import Plan
+
+START_S = 90.0
+CONVERGE_S = 150.0
+
+
+class NotConverged(AssertionError):
+    """The faults are over and something did not come back in time."""
+
+
+@dataclass
+class Outcome:
+    """What a run that held was like."""
+
+    seed: int
+    virtual_s: float = 0.0
+    digest: str = ""
+    converged_s: float = 0.0
+    faults: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    events: dict[str, int] = field(default_factory=dict)
+
+
+def run_seed(
+    seed: int,
+    *,
+    minutes: float = 3.0,
+    trace: Callable[[str], None] | None = None,
+    plan: Plan | None = None,
+) -> Outcome:
+    """Run one seed. AssertionError (Violation, NotConverged, the product's own) when it failed."""
+    world = World(plan or Plan.of(seed, minutes), trace)
+    determinism.run(seed, world.run)
+    if world.failure is not None:
+        raise world.failure
+    return world.outcome
+
+
+class World:
+    def __init__(self, plan: Plan, trace: Callable[[str], None] | None) -> None:
+        self.plan = plan
+        self.failure: BaseException | None = None
+        self.outcome = Outcome(plan.seed)
+        self.history = History()
+        self.facts = EnsembleHistory()
+        self.timeline = Timeline(trace)
+        self.timeline.listeners.append(self._heed)
+        self._rng = random.Random(plan.seed)
+        self._events = SimEvents(self.timeline, "world")
+        self.broker_checker = BrokerChecker(self.history)
+        self.ensemble_checker = EnsembleChecker(
+            self.history, self.facts, self.broker_checker, self.fail
+        )
+        self.members: list[Node] = []
+        self.brokers: list[Node] = []
+        self._scope = trio.CancelScope()
+        self._end = trio.Event()
+        self._producers_done = 0
+        self._readers: list[Reader] = []
+        self._group_members: dict[str, list[GroupMember]] = {}
+        self._actors: list[EnsembleActor] = []
+
+    def fail(self, error: BaseException) -> None:
+        if self.failure is None:
+            self.failure = error
+            self._events.error("sim.failed", reason=repr(error)[:2000])
+        self._scope.cancel()
+
+    def _heed(self, source: str, _level: str, name: str, fields: dict) -> None:
+        if name == "request.failed":
+            self.fail(Violation(f"{source}: {name} {fields}"))
+
+    def _draw(self) -> random.Random:
+        return random.Random(self._rng.getrandbits(64))
+
+    # Building
+
+    def _build(self, queue: determinism.RunQueue) -> None:
+        plan = self.plan
+        self.fabric = Fabric(self._draw(), delay_s=plan.delay_s, jitter_s=plan.jitter_s)
+        for at in range(1, plan.members + 1):
+            body = coordinator_body(at, plan.members, plan.tick_ms, plan.snap_count)
+            node = self._node(f"member-{at}", body, queue)
+            node.on_started.append(self.ensemble_checker.watch)
+            self.members.append(node)
+        for at in range(1, plan.brokers + 1):
+            body = broker_body(at, plan.members, plan.broker_settings)
+            self.brokers.append(self._node(f"broker-{at}", body, queue))
+        self.faults = Faults(
+            self._draw(),
+            self.fabric,
+            self.members,
+            self.brokers,
+            self.broker_checker,
+            self._events,
+        )
+
+    def _node(self, name: str, body: Callable, queue: determinism.RunQueue) -> Node:
+        rng = self._draw()
+        return Node(
+            name,
+            body,
+            fabric=self.fabric,
+            queue=queue,
+            timeline=self.timeline,
+            disk=SimDisk(rng, (0.0005, rng.choice((0.002, 0.01, 0.05)))),
+            clock=SimWallClock(rng.randint(-2000, 2000), rng.uniform(-1e-4, 1e-4)),
+            rng=self._draw(),
+            fail=self.fail,
+        )
+
+    def _port(self, name: str) -> KafkaPort:
+        return KafkaPort(self.fabric.at(name), self.plan.brokers, self._draw())
+
+    # Life
+
+    async def run(self, queue: determinism.RunQueue) -> None:
+        self._build(queue)
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self.fabric.run)
+                    for node in (*self.members, *self.brokers):
+                        nursery.start_soon(self._keep, node)
+                    await self._live()
+                    nursery.cancel_scope.cancel()
+        except BaseException as error:
+            self.fail(error)
+        outcome = self.outcome
+        outcome.virtual_s = trio.current_time()
+        outcome.digest = f"{self.timeline.digest()}-{self.fabric.digest:08x}"
+        outcome.faults = dict(self.faults.counts)
+        outcome.counts = dict(self.history.counts)
+        outcome.events = dict(self.timeline.counts)
+
+    async def _keep(self, node: Node) -> None:
+        """Start a node again and again, as an init system does."""
+        while True:
+            node.restore_power()
+            await node.run()
+            await trio.sleep(self.faults.down_s.pop(node.name, RESTART_S))
+            while node.paused:
+                await trio.sleep(0.1)
+
+    async def _live(self) -> None:
+        plan = self.plan
+        admin = Admin(self._port("admin"), self.history)
+        with trio.move_on_after(START_S) as patience:
+            for name, (partitions, replication, min_isr) in plan.topics.items():
+                await admin.create_surely(name, partitions, replication, min_isr)
+                self.history.topic_created(name)
+        if patience.cancelled_caught:
+            raise NotConverged(f"no topic could be created within {START_S:g} s")
+        tps = [
+            TopicPartition(name, at)
+            for name, (partitions, _, _) in plan.topics.items()
+            for at in range(partitions)
+        ]
+        async with trio.open_nursery() as clients:
+            self._start_clients(clients, tps, admin)
+            with trio.CancelScope() as faulty:
+                async with trio.open_nursery() as safety:
+                    safety.start_soon(self.faults.run, plan.faults)
+                    safety.start_soon(self._sample)
+                    await trio.sleep(plan.minutes * 60)
+                    faulty.cancel()
+            self._events.info("sim.healing")
+            self.faults.heal()
+            self.faults.down_s.clear()
+            self._admin_scope.cancel()
+            began = trio.current_time()
+            await self._converge(tps)
+            self.outcome.converged_s = trio.current_time() - began
+            self._check_end(tps)
+            clients.cancel_scope.cancel()
+
+    def _start_clients(
+        self, nursery: trio.Nursery, tps: list[TopicPartition], admin: Admin
+    ) -> None:
+        plan = self.plan
+        for at in range(plan.producers):
+            acks = -1 if at != 1 else 1
+            name = f"p{at}"
+            producer = Producer(
+                name, self._port(name), self.history, acks=acks, per_s=plan.records_per_s / len(tps)
+            )
+            nursery.start_soon(self._produce, producer, tps)
+        for tp in tps:
+            reader = Reader(self._port(f"reader-{tp}"), self.history, tp)
+            self._readers.append(reader)
+            nursery.start_soon(reader.run)
+        for at in range(plan.groups):
+            group = f"group-{at}"
+            members = self._group_members[group] = []
+            for number in range(plan.group_members):
+                name = f"{group}-{number}"
+                member = GroupMember(name, group, tps, self._port(name), self.history)
+                members.append(member)
+                nursery.start_soon(self._be_member, member)
+        connect = ",".join(f"member-{at}:{ENSEMBLE_PORT}" for at in range(1, plan.members + 1))
+        for at in range(plan.ensemble_clients):
+            name = f"zk-{at}"
+            actor = EnsembleActor(
+                name,
+                self.fabric.at(name),
+                connect,
+                self.facts,
+                self.history,
+                SimEvents(self.timeline, name),
+                self._draw(),
+                self.plan.tick_ms * 3,
+            )
+            self._actors.append(actor)
+            nursery.start_soon(actor.run)
+        self._admin_scope = trio.CancelScope()
+        nursery.start_soon(self._administer, admin)
+
+    async def _administer(self, admin: Admin) -> None:
+        with self._admin_scope:
+            await admin.play()
+
+    async def _produce(self, producer: Producer, tps: list[TopicPartition]) -> None:
+        await producer.run(tps, self._end)
+        self._producers_done += 1
+
+    async def _be_member(self, member: GroupMember) -> None:
+        """A member that now and then crashes or leaves, until the end of the safety phase."""
+        rng = member._port.rng
+        while True:
+            with trio.CancelScope() as life:
+                if not self._end.is_set():
+                    life.deadline = trio.current_time() + rng.expovariate(1 / 60)
+                await member.run()
+            if rng.random() < 0.5:
+                await member.leave()
+            member._member_id, member._generation = "", -1
+            member.stable_since = -1.0
+            await trio.sleep(rng.uniform(0, 10))
+
+    async def _sample(self) -> None:
+        while True:
+            await trio.sleep(1.0)
+            self._look()
+
+    def _look(self) -> None:
+        self.ensemble_checker.sample(self.members)
+        self.broker_checker.sample(self.brokers)
+
+    # Liveness
+
+    async def _converge(self, tps: list[TopicPartition]) -> None:
+        """Everything comes back within CONVERGE_S, or NotConverged tells what did not."""
+        deadline = trio.current_time() + CONVERGE_S
+        await trio.sleep(5)
+        self._end.set()
+        healed_at = trio.current_time()
+        while missing := self._missing(tps, healed_at):
+            if trio.current_time() > deadline:
+                raise NotConverged(f"{CONVERGE_S:g} s after the last fault: {'; '.join(missing)}")
+            await trio.sleep(0.5)
+            self._look()
+
+    def _missing(self, tps: list[TopicPartition], healed_at: float) -> list[str]:
+        missing = []
+        for node in (*self.members, *self.brokers):
+            if node.handle is None:
+                missing.append(f"{node.name} does not run")
+        if missing:
+            return missing
+        nodes = [node.handle.node for node in self.members]
+        if not all(each.is_serving for each in nodes):
+            return ["the ensemble does not serve"]
+        if len({each.tree.last_zxid for each in nodes}) != 1:
+            missing.append("members have applied different transactions")
+        for tp, state in self.broker_checker.states.items():
+            topic = nodes[0].tree.nodes.get(f"/brokers/topics/{tp.topic}")
+            if topic is None:
+                continue
+            replicas = self._replicas(topic.data, tp.partition)
+            if state["leader"] < 0:
+                missing.append(f"{tp} has no leader")
+            elif set(state["isr"]) != replicas:
+                missing.append(f"{tp} is in sync on {state['isr']} of {sorted(replicas)}")
+        deleting = nodes[0].tree.nodes["/admin/delete_topics"].children
+        if deleting:
+            missing.append(f"topics wait for their deletion: {list(deleting)}")
+        producers = self.plan.producers - self._producers_done
+        if producers:
+            missing.append(f"{producers} producers wait for their last acknowledgements")
+        for reader in self._readers:
+            if reader.caught_up_at < healed_at or self._behind(reader):
+                missing.append(f"the reader of {reader.tp} is at {reader.position}")
+        for group, members in self._group_members.items():
+            missing += self._missing_group(group, members, tps, healed_at)
+        for actor in self._actors:
+            if actor.last_success_at < healed_at:
+                missing.append(f"{actor.name} does nothing")
+        return missing
+
+    def _behind(self, reader: Reader) -> bool:
+        acked = self.history.acked.get(reader.tp)
+        return bool(acked) and reader.position <= max(acked.values())
+
+    def _replicas(self, data: bytes, partition: int) -> set[int]:
+        import json
+
+        return set(json.loads(data)["partitions"][str(partition)])
+
+    def _missing_group(
+        self, group: str, members: list[GroupMember], tps: list[TopicPartition], healed_at: float
+    ) -> list[str]:
+        if any(member.stable_since < 0 for member in members):
+            return [f"{group} is not stable"]
+        missing = []
+        for tp in tps:
+            acked = set(self.history.acked.get(tp, {}).values()) - {-1}
+            left = acked - self.history.consumed.get((group, tp), set())
+            if left and tp not in self.history.excused:
+                missing.append(f"{group} did not see {len(left)} records of {tp}")
+        return missing
+
+    def _check_end(self, tps: list[TopicPartition]) -> None:
+        self._look()
+        self.ensemble_checker.compare(self.members)
+        self.broker_checker.compare(self.brokers)
+        self.history.check_logs({reader.tp: reader.log for reader in self._readers})
+        topics = self.members[0].handle.node.tree.nodes["/brokers/topics"].children or {}
+        for node in self.brokers:
+            for partition in node.handle.services.partitions:
+                if partition.tp.topic not in topics:
+                    raise Violation(f"{node.name} holds {partition.tp}, which was deleted")
