@@ -106,6 +106,17 @@ class Asked(NamedTuple):
     last_fetched_epoch: int
 
 
+def _asked_of(partition: FollowedPartition) -> Asked:
+    log = partition.log
+    return Asked(
+        partition.topic_id,
+        log.log_end,
+        log.log_start,
+        partition.leader_epoch,
+        log.latest_epoch,
+    )
+
+
 class LeaderFetcher:
     """The task that copies some partitions from one leader broker.
 
@@ -129,7 +140,10 @@ class LeaderFetcher:
         self._by_id: dict[tuple[UUID, int], TopicPartition] = {}
         # Partitions that failed are left out of the session until then.
         self._retry_at: dict[TopicPartition, float] = {}
+        # What the leader's session holds, and the partitions of which that may no longer be true.
+        # So a round costs what changed, not what is followed.
         self._asked: dict[TopicPartition, Asked] = {}
+        self._stale: dict[TopicPartition, None] = {}
         self._session_id = 0
         self._session_epoch = 0
         self._changed = trio.Event()
@@ -148,6 +162,7 @@ class LeaderFetcher:
 
     def unfollow(self, tp: TopicPartition) -> None:
         partition = self._followed.pop(tp, None)
+        self._stale[tp] = None
         if partition is not None:
             self._by_id.pop((partition.topic_id, tp.partition), None)
         self._retry_at.pop(tp, None)
@@ -239,34 +254,38 @@ class LeaderFetcher:
 
     def _build(self, now: float) -> FetchRequest | None:
         """The next request; None when there is nothing that may be asked for now."""
-        topics: dict[UUID, FetchTopic] = {}
-        wanted: dict[TopicPartition, Asked] = {}
         full = self._session_epoch == 0
-        for tp, partition in self._followed.items():
-            if tp in self._retry_at:
-                if self._retry_at[tp] > now:
-                    continue
-                del self._retry_at[tp]
-            log = partition.log
-            asked = Asked(
-                partition.topic_id,
-                log.log_end,
-                log.log_start,
-                partition.leader_epoch,
-                log.latest_epoch,
-            )
-            wanted[tp] = asked
-            if full or self._asked.get(tp) != asked:
-                topic = topics.get(partition.topic_id)
+        if full:
+            self._asked.clear()
+        for tp in [tp for tp, at in self._retry_at.items() if at <= now]:
+            del self._retry_at[tp]
+            self._stale[tp] = None
+        stale, self._stale = self._stale, {}
+        topics: dict[UUID, FetchTopic] = {}
+        forgotten: dict[UUID, ForgottenTopic] = {}
+        for tp in self._followed if full else stale:
+            partition = None if tp in self._retry_at else self._followed.get(tp)
+            asked = None if partition is None else _asked_of(partition)
+            before = self._asked.get(tp)
+            if asked == before:
+                continue
+            if before is not None and (asked is None or asked.topic_id != before.topic_id):
+                del self._asked[tp]
+                forgotten.setdefault(
+                    before.topic_id, ForgottenTopic(topic_id=before.topic_id, partitions=[])
+                ).partitions.append(tp.partition)
+            if asked is not None:
+                self._asked[tp] = asked
+                topic = topics.get(asked.topic_id)
                 if topic is None:
-                    topic = topics[partition.topic_id] = FetchTopic(
-                        topic_id=partition.topic_id, partitions=[]
+                    topic = topics[asked.topic_id] = FetchTopic(
+                        topic_id=asked.topic_id, partitions=[]
                     )
                 topic.partitions.append(self._fetch_partition(tp, asked))
-        if not wanted:
+        if not self._asked:
+            # A full request, once there is something to ask for, ends the session it names.
+            self._session_epoch = 0
             return None
-        forgotten = [] if full else self._forgotten(wanted)
-        self._asked = wanted
         settings = self._settings
         return FetchRequest(
             replica_state=ReplicaState(
@@ -278,7 +297,7 @@ class LeaderFetcher:
             session_id=self._session_id,
             session_epoch=self._session_epoch,
             topics=list(topics.values()),
-            forgotten_topics_data=forgotten,
+            forgotten_topics_data=list(forgotten.values()),
         )
 
     def _fetch_partition(self, tp: TopicPartition, asked: Asked) -> FetchPartition:
@@ -291,16 +310,6 @@ class LeaderFetcher:
             partition_max_bytes=self._settings.partition_max_bytes,
         )
 
-    def _forgotten(self, wanted: dict[TopicPartition, Asked]) -> list[ForgottenTopic]:
-        topics: dict[UUID, ForgottenTopic] = {}
-        for tp, asked in self._asked.items():
-            now_wanted = wanted.get(tp)
-            if now_wanted is None or now_wanted.topic_id != asked.topic_id:
-                topics.setdefault(
-                    asked.topic_id, ForgottenTopic(topic_id=asked.topic_id, partitions=[])
-                ).partitions.append(tp.partition)
-        return list(topics.values())
-
     # Answers
 
     async def _take(self, response: FetchResponse) -> None:
@@ -310,6 +319,7 @@ class LeaderFetcher:
                 tp = self._by_id.get((topic.topic_id, data.partition_index))
                 if tp is None:
                     continue
+                self._stale[tp] = None
                 partition = self._followed[tp]
                 asked = self._asked.get(tp)
                 # Role or log changed while the request was under way: the answer is of no use.
@@ -346,6 +356,7 @@ class LeaderFetcher:
             self._fail(partition.tp, error.code.name)
 
     def _fail(self, tp: TopicPartition, reason: str) -> None:
+        self._stale[tp] = None
         self._retry_at[tp] = trio.current_time() + self._settings.backoff
         self._events.debug(
             "fetcher.partition_delayed", partition=str(tp), leader=self.leader, reason=reason
