@@ -6,7 +6,7 @@ stop goes the other way: leaders are handed over, the server stops, the session 
 are flushed and marked clean. Cancelling instead is a crash: nothing is written any more.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,8 +19,10 @@ from ottla.broker.api.fetch_sessions import FetchSessions
 from ottla.broker.api.find_coordinator import ensure_offsets_topic
 from ottla.broker.api.registry import find_apis
 from ottla.broker.controller.controller import Controller
+from ottla.broker.dynamic_config import DynamicConfig
 from ottla.broker.ensemble.client import EnsembleClient
 from ottla.broker.ensemble.config_watcher import ConfigWatcher
+from ottla.broker.ensemble.errors import ConnectionLoss, EnsembleError
 from ottla.broker.ensemble.registration import (
     BrokerIdTaken,
     allocate_broker_id,
@@ -49,12 +51,10 @@ from ottla.broker.slices import (
     fetcher_settings,
     group_settings,
     server_settings,
-    topic_settings,
 )
 from ottla.broker.storage.log_dir import ForeignLogDir, LogDirInUse, LogManager
 from ottla.broker.upkeep import Upkeep, UpkeepSettings
 from ottla.config.broker import BrokerConfig
-from ottla.config.problems import ConfigError
 from ottla.runtime.interfaces import Address, Runtime
 from ottla.runtime.supervise import CannotStart
 
@@ -144,8 +144,10 @@ async def _prepare(
     await end_previous_session(
         client, session_file, runtime.events, timeout_s=END_SESSION_TIMEOUT_S
     )
+    dynamic = DynamicConfig(config, client, BrokerId(broker_id), runtime.events)
+    await _read_config(dynamic, client, {topic for each in logs.dirs for topic in each.topics()})
     broker = Broker(
-        config,
+        dynamic,
         runtime,
         client,
         logs,
@@ -157,12 +159,24 @@ async def _prepare(
     return broker
 
 
+async def _read_config(
+    dynamic: DynamicConfig, client: EnsembleClient, topics: Collection[str]
+) -> None:
+    while True:
+        try:
+            await dynamic.read_broker()
+            await dynamic.read_topics(topics)
+            return
+        except ConnectionLoss:
+            await client.wait_connected()
+
+
 class Broker:
     """The parts of one broker, wired. Owner: `run_broker`."""
 
     def __init__(
         self,
-        config: BrokerConfig,
+        dynamic: DynamicConfig,
         runtime: Runtime,
         client: EnsembleClient,
         logs: LogManager,
@@ -171,7 +185,8 @@ class Broker:
         cluster_id: str,
         session_file: SessionFile,
     ) -> None:
-        self._config = config
+        self._dynamic = dynamic
+        self._config = config = dynamic.current
         self._runtime = runtime
         self._client = client
         self._logs = logs
@@ -209,7 +224,9 @@ class Broker:
             events,
         )
         self._config_watcher = ConfigWatcher(client, runtime.wall_clock, events)
-        self._config_watcher.subscribe(self._on_config_change)
+        self._config_watcher.subscribe(dynamic.on_change)
+        self._config_watcher.subscribe(self._tell_controller)
+        dynamic.subscribe(self._on_broker_config, self._on_topic_settings)
         self._services = self._build_services()
         self._server = Server(
             server_settings(config),
@@ -246,7 +263,7 @@ class Broker:
                 wall_clock=runtime.wall_clock,
                 events=runtime.events,
             ),
-            topic_settings=self._read_topic_settings,
+            topics=self._dynamic,
             broker_epoch=self._broker_epoch,
             role_listeners=(_OffsetsOnly(groups),),
         )
@@ -283,30 +300,35 @@ class Broker:
     # Configuration
 
     async def load(self) -> None:
-        """Open the logs on disk. Their topics' own settings come with the first LeaderAndIsr."""
-        default = topic_settings(self._config.topic_config()).log
-        await self._logs.load(lambda _topic: default, now_ms=self._runtime.wall_clock.now_ms())
+        """Open the logs on disk."""
+        now_ms = self._runtime.wall_clock.now_ms()
+        await self._logs.load(lambda topic: self._dynamic.settings(topic).log, now_ms=now_ms)
 
-    async def _read_topic_settings(self, topic: str) -> TopicSettings:
-        return self._topic_settings(topic, await self._config_watcher.topic_config(topic))
+    def _on_broker_config(self, config: BrokerConfig) -> None:
+        """Every part that keeps values of keys which change while the broker runs."""
+        self._config = self._services.config = config
+        self._fetchers.resize(config.int("num.replica.fetchers"))
+        self._server.limit_connections(
+            config.int("max.connections"), config.int("max.connections.per.ip")
+        )
+        self._controller.allow_unclean_elections(
+            by_default=config.bool("unclean.leader.election.enable")
+        )
 
-    def _topic_settings(self, topic: str, overrides: Mapping[str, str]) -> TopicSettings:
-        try:
-            return topic_settings(self._config.topic_config(overrides, topic=topic))
-        except ConfigError as error:
-            # Written past our checks, by a tool or by hand: the topic works on with the defaults.
-            self._runtime.events.error("topic.config_refused", topic=topic, reason=str(error))
-            return topic_settings(self._config.topic_config(topic=topic))
-
-    def _on_config_change(self, kind: str, name: str, overrides: Mapping[str, str]) -> None:
-        if kind != "topics":
-            return
-        settings = self._topic_settings(name, overrides)
+    def _on_topic_settings(self, changed: Mapping[str, TopicSettings]) -> None:
+        held: set[str] = set()
         for partition in self._registry:
-            if partition.tp.topic == name:
+            topic = partition.tp.topic
+            held.add(topic)
+            settings = changed.get(topic)
+            if settings is not None:
                 partition.log.config = settings.log
                 partition.set_min_isr(settings.min_isr)
-        self._controller.topic_config_changed(name)
+        self._dynamic.keep_only(held)
+
+    def _tell_controller(self, kind: str, name: str, _config: Mapping[str, str]) -> None:
+        if kind == "topics":
+            self._controller.topic_config_changed(name)
 
     # Life
 
@@ -318,6 +340,7 @@ class Broker:
             await nursery.start(self._fetchers.run)
             await nursery.start(self._services.groups.run)
             await nursery.start(self._config_watcher.run)
+            await self._read_config_again()  # what changed before the watch was set
             nursery.start_soon(self._isr_changes.run)
             nursery.start_soon(self._upkeep.run)
             nursery.start_soon(self._server.serve)
@@ -373,7 +396,17 @@ class Broker:
         while True:
             await self._client.wait_session_over(sessions_begun)
             self._runtime.events.warning("broker.session_expired", broker=self._broker_id)
+            await self._read_config_again()
             sessions_begun = await self._register(addresses)
+
+    async def _read_config_again(self) -> None:
+        while True:
+            try:
+                await self._dynamic.read_again()
+                return
+            except EnsembleError as error:
+                self._runtime.events.warning("config.read_interrupted", reason=str(error))
+                await self._client.wait_connected()
 
     def _endpoints(self, addresses: Mapping[str, Address]) -> list[Endpoint]:
         """What the broker advertises, with the bound port where port 0 was asked for."""

@@ -20,12 +20,12 @@ from ottla.runtime.interfaces import Address
 CODECS = {0: Codec.NONE, 1: Codec.GZIP, 2: Codec.SNAPPY, 3: Codec.LZ4, 4: Codec.ZSTD}
 
 
-def topic_settings(config: TopicConfig) -> TopicSettings:
+def topic_settings(config: TopicConfig, broker: BrokerConfig) -> TopicSettings:
     """What a topic's effective configuration means to its replicas."""
-    return TopicSettings(log_config(config), config.int("min.insync.replicas"))
+    return TopicSettings(log_config(config, broker), config.int("min.insync.replicas"))
 
 
-def log_config(config: TopicConfig) -> LogConfig:
+def log_config(config: TopicConfig, broker: BrokerConfig) -> LogConfig:
     return LogConfig(
         segment_bytes=config.int("segment.bytes"),
         segment_ms=config.int("segment.ms"),
@@ -42,6 +42,7 @@ def log_config(config: TopicConfig) -> LogConfig:
         timestamp_after_max_ms=config.timestamp_after_max_ms,
         file_delete_delay_ms=config.int("file.delete.delay.ms"),
         compression_type=config.str("compression.type"),
+        producer_id_expiration_ms=broker.int("producer.id.expiration.ms"),
     )
 
 
@@ -61,7 +62,7 @@ def fetcher_settings(config: BrokerConfig, broker_id: BrokerId) -> FetcherSettin
 def controller_settings(config: BrokerConfig) -> ControllerSettings:
     def wrong_topic_config(overrides: Mapping[str, str]) -> str | None:
         try:
-            topic_settings(config.topic_config(overrides))
+            topic_settings(config.topic_config(overrides), config)
         except ConfigError as error:
             return "; ".join(f"{each.key}={each.value}: {each.text}" for each in error.problems)
         return None

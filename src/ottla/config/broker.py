@@ -9,14 +9,16 @@ from ottla.config.broker_checks import check_broker, read_listeners
 from ottla.config.keys import Key, Update
 from ottla.config.keys_cluster import EMBEDDED
 from ottla.config.listeners import EnsembleAddress, Listener, parse_ensemble
-from ottla.config.problems import ConfigError, Place, Problem
+from ottla.config.problems import ConfigError, Place, Problem, closest
 from ottla.config.properties import Entry, parse_overrides, read
-from ottla.config.resolve import Values, resolve
+from ottla.config.resolve import Findings, Values, resolve
 from ottla.config.topic import Origin, TopicConfig, inherit, read_overrides
 from ottla.config.values import Value
 
 BROKER_KEYS: Mapping[str, Key] = keys_cluster.ALL | keys_log.ALL | keys_groups.ALL
 """Every broker key, by name."""
+
+_DEFAULTS = {name: row.default for name, row in BROKER_KEYS.items() if row.default is not None}
 
 
 class Source(enum.Enum):
@@ -28,6 +30,8 @@ class Source(enum.Enum):
     DEFAULT = enum.auto()
 
 
+# Where a problem of a value set at run time is.
+_BROKER, _CLUSTER, _TOGETHER = "broker", "cluster", "together"
 _LAYERED = (Source.DYNAMIC_BROKER, Source.DYNAMIC_CLUSTER, Source.STATIC)
 
 
@@ -86,11 +90,43 @@ class BrokerConfig(Values):
         return cls(layers, tuple(_in_order(found.warnings)))
 
     def with_dynamic(self, cluster: Mapping[str, str], broker: Mapping[str, str]) -> "BrokerConfig":
-        """This configuration under values set at run time. ConfigError for any that is refused."""
+        """This configuration under values set at run time, in place of earlier such values.
+
+        ConfigError for any that is refused, by itself or together with the others.
+        """
         layers = dict(self._layers.by_source)
         layers[Source.DYNAMIC_CLUSTER] = read_dynamic(cluster, per_broker=False)
         layers[Source.DYNAMIC_BROKER] = read_dynamic(broker, per_broker=True)
+        flat = _Layers(layers).flat()
+        found = Findings(values=flat)
+        check_broker(found, BROKER_KEYS, Place(_TOGETHER))
+        if found.problems:
+            raise ConfigError(found.problems)
         return BrokerConfig(_Layers(layers), self.warnings)
+
+    def with_sound_dynamic(
+        self, cluster: Mapping[str, str], broker: Mapping[str, str]
+    ) -> "tuple[BrokerConfig, list[Problem]]":
+        """This configuration under those values that it takes, and what is wrong with the others.
+
+        For what was written past our checks.
+        """
+        layers = {_CLUSTER: dict(cluster), _BROKER: dict(broker)}
+        refused: list[Problem] = []
+        while True:
+            try:
+                return self.with_dynamic(layers[_CLUSTER], layers[_BROKER]), refused
+            except ConfigError as error:
+                refused += error.problems
+                dropped = [
+                    layer.pop(problem.key, None)
+                    for problem in error.problems
+                    for name, layer in layers.items()
+                    if problem.place.source in {name, _TOGETHER}
+                ]
+                if all(text is None for text in dropped):
+                    # They contradict each other by way of a key that none of them sets.
+                    layers = {_CLUSTER: {}, _BROKER: {}}
 
     def with_ensemble(self, host: str, port: int) -> "BrokerConfig":
         """This configuration with one member's address in place of `embedded`."""
@@ -105,6 +141,16 @@ class BrokerConfig(Values):
             if name in self._layers.by_source.get(source, {}):
                 return source
         return Source.DEFAULT
+
+    def layer(self, source: Source) -> Mapping[str, Value]:
+        """The values that come from one source; of DEFAULT those that are not None."""
+        if source is Source.DEFAULT:
+            return _DEFAULTS
+        return self._layers.by_source.get(source, {})
+
+    def differences(self, other: "BrokerConfig") -> set[str]:
+        """The keys whose values differ."""
+        return {name for name in BROKER_KEYS if self[name] != other[name]}
 
     def is_set(self, name: str) -> bool:
         return name in self._set
@@ -167,13 +213,13 @@ class BrokerConfig(Values):
 
 def read_dynamic(texts: Mapping[str, str], *, per_broker: bool) -> dict[str, Value]:
     """Values of keys that may change at run time. ConfigError names every fault."""
-    place = Place("broker" if per_broker else "cluster")
+    place = Place(_BROKER if per_broker else _CLUSTER)
     values: dict[str, Value] = {}
     problems: list[Problem] = []
     for name, text in texts.items():
         row = BROKER_KEYS.get(name)
         if row is None:
-            problems.append(Problem(place, name, text, "is not a key of a broker"))
+            problems.append(Problem(place, name, None, _unknown(name)))
         elif row.update is Update.RESTART:
             problems.append(Problem(place, name, text, "changes with a restart only"))
         elif row.update is Update.BROKER and not per_broker:
@@ -182,10 +228,18 @@ def read_dynamic(texts: Mapping[str, str], *, per_broker: bool) -> dict[str, Val
             try:
                 values[name] = row.read(text)
             except ValueError as error:
-                problems.append(Problem(place, name, text, str(error)))
+                shown = None if row.is_secret else text
+                problems.append(Problem(place, name, shown, str(error)))
     if problems:
         raise ConfigError(problems)
     return values
+
+
+def _unknown(name: str) -> str:
+    if _is_inert(name):
+        return "is a known key that does nothing here yet"
+    near = closest(name, BROKER_KEYS)
+    return "is not a key of a broker" + (f"; did you mean {near}?" if near else "")
 
 
 def _is_inert(name: str) -> bool:

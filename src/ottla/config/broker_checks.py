@@ -13,10 +13,16 @@ from ottla.config.listeners import (
     parse_listeners,
     parse_protocol_map,
 )
-from ottla.config.problems import Place
+from ottla.config.problems import Place, Problem
 from ottla.config.resolve import Findings, Values
 
 _T = TypeVar("_T")
+_SIZES = (
+    "background.threads",
+    "log.cleaner.threads",
+    "num.recovery.threads.per.data.dir",
+    "num.replica.fetchers",
+)
 _REFUSED = {
     "process.roles": "asks for KRaft mode; brokers here work with a coordinator ensemble"
     " (zookeeper.connect)",
@@ -190,4 +196,17 @@ def _check_replication(found: Findings, effective: Values, place: Place) -> None
         found.warning("min.insync.replicas", text, place)
 
 
-__all__ = ["Listeners", "check_broker", "read_listeners"]
+def check_steps(before: Values, after: Values, place: Place) -> list[Problem]:
+    """What changes too far in one step while the broker runs: at most to half or to double."""
+    problems = []
+    for key in _SIZES:
+        now, wanted = before.int(key), after.int(key)
+        if wanted < 1:
+            problems.append(Problem(place, key, str(wanted), "expected an integer >= 1"))
+        elif wanted != now and not now // 2 <= wanted <= 2 * now:
+            text = f"is not between half and double of what it is now, {now}"
+            problems.append(Problem(place, key, str(wanted), text))
+    return problems
+
+
+__all__ = ["Listeners", "check_broker", "check_steps", "read_listeners"]

@@ -321,7 +321,7 @@ QUEUES = table(
         INT32_MAX,
         "Client connections of this broker.",
         at_least(0),
-        update=Update.BROKER,
+        update=Update.CLUSTER,
     ),
     Key(
         "max.connections.per.ip",

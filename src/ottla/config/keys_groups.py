@@ -189,7 +189,6 @@ TRANSACTIONS = table(
         "How long the sequence numbers of a silent producer are remembered.",
         at_least(1),
         update=Update.CLUSTER,
-        acts=False,
     ),
     Key(
         "producer.id.expiration.check.interval.ms",

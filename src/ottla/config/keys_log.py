@@ -50,7 +50,7 @@ LOG = table(
         at_least(1),
         update=_LIVE,
     ),
-    Key("log.roll.hours", _T.INT, 168, "The same in hours.", at_least(1), update=_LIVE),
+    Key("log.roll.hours", _T.INT, 168, "The same in hours.", at_least(1)),
     Key(
         "log.roll.jitter.ms",
         _T.LONG,
@@ -67,7 +67,6 @@ LOG = table(
         0,
         "The same in hours.",
         at_least(0),
-        update=_LIVE,
         acts=False,
     ),
     Key(
@@ -84,9 +83,8 @@ LOG = table(
         None,
         "The same in minutes. Default: log.retention.hours.",
         _FOREVER,
-        update=_LIVE,
     ),
-    Key("log.retention.hours", _T.INT, 168, "The same in hours.", _FOREVER, update=_LIVE),
+    Key("log.retention.hours", _T.INT, 168, "The same in hours.", _FOREVER),
     Key(
         "log.retention.bytes",
         _T.LONG,
@@ -217,7 +215,6 @@ LOG = table(
         _T.STRING,
         "3.0-IV1",
         "Shown to tools; records are always kept in format v2.",
-        update=_LIVE,
     ),
     Key(
         "log.message.downconversion.enable",

@@ -72,6 +72,26 @@ def read_overrides(overrides: Mapping[str, str], source: str) -> dict[str, Value
     return values
 
 
+def sound_overrides(
+    overrides: Mapping[str, str], source: str
+) -> tuple[dict[str, str], tuple[Problem, ...]]:
+    """The overrides that `read_overrides` takes, and what is wrong with the others.
+
+    For what was written past our checks: the rest of a topic's configuration still counts.
+    """
+    sound = dict(overrides)
+    refused: list[Problem] = []
+    while True:
+        try:
+            read_overrides(sound, source)
+        except ConfigError as error:
+            refused += error.problems
+            for problem in error.problems:
+                sound.pop(problem.key, None)
+        else:
+            return sound, tuple(refused)
+
+
 def inherit(row: TopicKey, broker: Mapping[str, Value]) -> tuple[Value, Origin]:
     """A topic key's value from the broker keys that are set, else its default."""
     for fallback in row.fallbacks:
@@ -84,4 +104,4 @@ def inherit(row: TopicKey, broker: Mapping[str, Value]) -> tuple[Value, Origin]:
     return row.key.default, Origin("default")
 
 
-__all__ = ["Origin", "TopicConfig", "inherit", "read_overrides"]
+__all__ = ["Origin", "TopicConfig", "inherit", "read_overrides", "sound_overrides"]

@@ -37,6 +37,7 @@ from ottla.protocol.kafka.messages.describe_configs import (
 from ottla.protocol.kafka.messages.elect_leaders import ElectLeadersRequest, TopicPartitions
 from ottla.protocol.kafka.messages.leader_and_isr import LeaderAndIsrRequest, LeaderAndIsrResponse
 from ottla.protocol.kafka.messages.stop_replica import StopReplicaRequest, StopReplicaResponse
+from ottla.protocol.zookeeper.messages import Stat
 from tests.support.images import partition, topic, update
 from tests.support.served import serving
 
@@ -202,10 +203,10 @@ async def test_all_partitions_elect_and_name_those_that_needed_it(autojump_clock
 class ConfigEnsemble:
     """An ensemble in which topic `t` has one override."""
 
-    async def get_data(self, path: str) -> tuple[bytes, None]:
+    async def get_data(self, path: str) -> tuple[bytes, Stat]:
         if path != "/config/topics/t":
             raise NoNode(path)
-        return b'{"version":1,"config":{"retention.ms":"5000"}}', None
+        return b'{"version":1,"config":{"retention.ms":"5000"}}', Stat(*[0] * 11)
 
 
 def describe(kind: int, name: str, keys: list[str] | None = None, **more):
@@ -258,7 +259,7 @@ async def test_synonyms_and_documentation_come_when_asked_for(autojump_clock):
         assert [(each.name, each.value, each.source) for each in found.synonyms] == [
             ("retention.ms", "5000", 1),
             ("log.retention.ms", "9000", 4),
-            ("log.retention.ms", "604800000", 5),
+            ("log.retention.hours", "168", 5),
         ]
         assert found.documentation
         assert found.config_type == 5

@@ -234,7 +234,10 @@ def test_dynamic_values_lie_over_the_file() -> None:
     [
         ("broker.id", "2", "restart only"),
         ("nope", "2", "not a key of a broker"),
-        ("max.connections", "2", "for each broker"),
+        ("log.retention.hours", "2", "with a restart"),
+        ("log.retention.mss", "2", "did you mean log.retention.ms"),
+        ("num.io.threads", "2", "does nothing here yet"),
+        ("log.cleaner.dedupe.buffer.size", "5", "less than 1 MiB"),
         ("log.segment.bytes", "x", "expected an integer"),
     ],
 )

@@ -35,8 +35,8 @@ async def test_changes_are_told_with_the_new_config(autojump_clock, watcher, new
         ("topics", "t", {"retention.ms": "1"}),
         ("topics", "t", {"retention.ms": "2"}),
     ]
-    assert await watcher.topic_config("before") == {"a": "1"}
-    assert await watcher.topic_config("none") == {}
+    assert await read_config(other, "topics", "before") == {"a": "1"}
+    assert await read_config(other, "topics", "none") == {}
 
 
 async def test_changes_missed_while_cut_off_are_told_later(

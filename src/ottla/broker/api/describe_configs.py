@@ -3,12 +3,20 @@
 Everything is made from the rows of `ottla.config`. A topic's own values are read from the ensemble.
 Version 1: sources and synonyms (KIP-226). 3: types and documentation. Another broker's values are
 asked of that broker; loggers have no configuration at run time.
+
+Synonyms are all the places where a value may come from, the one that counts first: the topic, then
+what is set at run time for this broker, for all brokers, in the file, the defaults; within one of
+these by the order of the keys that stand for each other, as `log.retention.ms` before its minutes.
 """
 
 from collections.abc import Callable, Iterable
+from itertools import dropwhile
 
 from ottla.broker.api.api import Api, RequestContext
+from ottla.broker.api.config_changes import BROKER_RESOURCE, TOPIC_RESOURCE, require_own_id
+from ottla.broker.controller.placement import check_topic_name
 from ottla.broker.ensemble.config_watcher import read_config
+from ottla.broker.ensemble.encodings import MalformedZnode
 from ottla.broker.ensemble.errors import EnsembleError
 from ottla.broker.errors import (
     BrokerError,
@@ -20,8 +28,7 @@ from ottla.broker.errors import (
 from ottla.config.broker import BROKER_KEYS, BrokerConfig, Source
 from ottla.config.keys import Key, Update
 from ottla.config.keys_log import TOPIC
-from ottla.config.problems import ConfigError
-from ottla.config.topic import TopicConfig
+from ottla.config.topic import TopicConfig, sound_overrides
 from ottla.config.values import ValueType
 from ottla.protocol.kafka.api_keys import ApiKey
 from ottla.protocol.kafka.errors import ErrorCode
@@ -33,8 +40,6 @@ from ottla.protocol.kafka.messages.describe_configs import (
     DescribeConfigsResult,
     DescribeConfigsSynonym,
 )
-
-TOPIC_RESOURCE, BROKER_RESOURCE = 2, 4
 
 # KIP-226's numbers for where a value comes from.
 TOPIC_SOURCE = 1
@@ -59,6 +64,14 @@ TYPES = {
     ValueType.PASSWORD: 9,
 }
 
+# Broker keys that say the same in different units, the strongest first.
+_EQUALS = {
+    name: tuple(fallback.name for fallback in row.fallbacks)
+    for row in TOPIC.values()
+    if len(row.fallbacks) > 1
+    for name in (fallback.name for fallback in row.fallbacks)
+}
+
 Describe = Callable[[str], DescribeConfigsResourceResult]
 
 
@@ -75,7 +88,7 @@ async def handle(request: DescribeConfigsRequest, ctx: RequestContext) -> Descri
         else:
             wanted = resource.configuration_keys
             for name in names:
-                if wanted is None or name in wanted:
+                if not wanted or name in wanted:
                     result.configs.append(_shown(describe(name), request))
         results.append(result)
     return DescribeConfigsResponse(results=results)
@@ -92,26 +105,25 @@ async def _described(
     if resource.resource_type != BROKER_RESOURCE:
         raise InvalidRequest(f"resources of type {resource.resource_type} have no configuration")
     if not resource.resource_name:
-        shared = [name for name in BROKER_KEYS if config.source(name) is Source.DYNAMIC_CLUSTER]
-        return shared, lambda name: _broker_key(name, config)
-    if resource.resource_name != str(ctx.services.broker_id):
-        raise InvalidRequest(
-            f"this is broker {ctx.services.broker_id}, ask broker {resource.resource_name} itself"
-        )
+        shared = config.layer(Source.DYNAMIC_CLUSTER)
+        return shared, lambda name: _shared_key(name, config)
+    require_own_id(resource.resource_name, ctx.services)
     return BROKER_KEYS, lambda name: _broker_key(name, config)
 
 
 async def _topic_config(name: str, ctx: RequestContext) -> TopicConfig:
     services = ctx.services
+    check_topic_name(name)
     if services.metadata.topic(name) is None:
         raise UnknownTopicOrPartition(f"topic {name} does not exist")
     try:
         overrides = await read_config(services.ensemble, "topics", name)
-        return services.config.topic_config(overrides, topic=name)
     except EnsembleError as error:
         raise RequestTimedOut(f"the ensemble cannot be asked now: {error}") from error
-    except ConfigError as error:
-        raise InvalidConfig(str(error)) from error
+    except MalformedZnode as error:
+        raise InvalidConfig(f"what the ensemble has cannot be read: {error}") from error
+    sound, _ = sound_overrides(overrides, name)
+    return services.config.topic_config(sound, topic=name)
 
 
 def topic_key(
@@ -122,33 +134,49 @@ def topic_key(
     text = topic_config.text(name)
     origin = topic_config.origin(name)
     result = _result(row.key, text)
-    synonyms = result.synonyms
     if origin.kind == "topic":
         result.config_source = TOPIC_SOURCE
-        synonyms.append(_synonym(name, text, TOPIC_SOURCE))
-    for fallback in row.fallbacks:
-        if config.is_set(fallback.name):
-            source = BROKER_SOURCES[config.source(fallback.name)]
-            synonyms.append(_synonym(fallback.name, config.text(fallback.name), source))
-            if origin.broker_key == fallback.name:
-                result.config_source = source
-    default = row.key.type.format(row.key.default)
-    broker_name = row.fallbacks[0].name if row.fallbacks else name
-    synonyms.append(_synonym(broker_name, default, DEFAULT_SOURCE))
+        result.synonyms.append(_synonym(name, text, TOPIC_SOURCE))
+    elif origin.broker_key is not None:
+        result.config_source = BROKER_SOURCES[config.source(origin.broker_key)]
+    names = [fallback.name for fallback in row.fallbacks]
+    result.synonyms += _synonyms(names, config, Source)
+    if not names:
+        default = row.key.type.format(row.key.default)
+        result.synonyms.append(_synonym(name, default, DEFAULT_SOURCE))
     return result
 
 
 def _broker_key(name: str, config: BrokerConfig) -> DescribeConfigsResourceResult:
-    row = BROKER_KEYS[name]
-    result = _result(row, config.text(name))
-    result.read_only = row.update is Update.RESTART
+    result = _result(BROKER_KEYS[name], config.text(name))
     result.config_source = BROKER_SOURCES[config.source(name)]
-    if result.config_source != DEFAULT_SOURCE:
-        result.synonyms.append(_synonym(name, result.value, result.config_source))
-    if row.default is not None:
-        default = None if row.is_secret else row.type.format(row.default)
-        result.synonyms.append(_synonym(name, default, DEFAULT_SOURCE))
+    result.read_only = BROKER_KEYS[name].update is Update.RESTART
+    found = _synonyms(_EQUALS.get(name, (name,)), config, Source)
+    # What comes before the key's own first place is about the keys that stand in for it.
+    result.synonyms += dropwhile(lambda synonym: synonym.name != name, found)
     return result
+
+
+def _shared_key(name: str, config: BrokerConfig) -> DescribeConfigsResourceResult:
+    """A key as it is set for all brokers, whatever this one makes of it."""
+    source = Source.DYNAMIC_CLUSTER
+    text = BROKER_KEYS[name].type.format(config.layer(source)[name])
+    result = _result(BROKER_KEYS[name], text)
+    result.config_source = BROKER_SOURCES[source]
+    result.synonyms += _synonyms((name,), config, (source,))
+    return result
+
+
+def _synonyms(
+    names: Iterable[str], config: BrokerConfig, sources: Iterable[Source]
+) -> Iterable[DescribeConfigsSynonym]:
+    for source in sources:
+        values = config.layer(source)
+        for name in names:
+            if name in values:
+                row = BROKER_KEYS[name]
+                text = None if row.is_secret else row.type.format(values[name])
+                yield _synonym(name, text, BROKER_SOURCES[source])
 
 
 def _result(row: Key, text: str | None) -> DescribeConfigsResourceResult:

@@ -73,6 +73,7 @@ class Controller:
         self._client = client
         self._broker_id = broker_id
         self._settings = settings
+        self._unclean_by_default = settings.unclean_leader_election_enable
         self._network = network
         self._events = events
         self._rng = rng
@@ -166,6 +167,13 @@ class Controller:
         """A topic's overrides changed: unclean election may be allowed now."""
         if self._reign is not None:
             self._reign.mark("unclean", topic)
+
+    def allow_unclean_elections(self, *, by_default: bool) -> None:
+        """The rule for topics without one of their own."""
+        self._unclean_by_default = by_default
+        if self._reign is not None and self._reign.cluster.unclean_by_default != by_default:
+            self._reign.cluster.unclean_by_default = by_default
+            self._reign.mark("unclean_by_default")
 
     def _required(self) -> Reign:
         if self._reign is None or not self._reign.serving:
@@ -273,7 +281,7 @@ class Controller:
             self._broker_id,
             epoch,
             version,
-            unclean_by_default=self._settings.unclean_leader_election_enable,
+            unclean_by_default=self._unclean_by_default,
         )
         reign = Reign(
             self._client,

@@ -182,6 +182,9 @@ class Observer:
                 self._cluster.unclean.pop(name, None)
                 due = [tp for tp in self._cluster.leaderless() if tp.topic == name]
                 await self._reign.commit(decisions.decide_liveness, due)
+            case "unclean_by_default":
+                self._cluster.unclean.clear()
+                await self._reign.commit(decisions.decide_liveness, self._cluster.leaderless())
             case "liveness":
                 await self._reign.commit(decisions.decide_liveness, self._cluster.all_partitions())
             case "controller":

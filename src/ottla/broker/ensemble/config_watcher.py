@@ -5,54 +5,129 @@ that names the entity; every broker reads the entity anew. Notices older than a 
 are removed by whichever broker sees them first, as Kafka does.
 """
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 
 import trio
 
 from ottla.broker.ensemble import encodings, paths
-from ottla.broker.ensemble.client import EnsembleClient
-from ottla.broker.ensemble.errors import EnsembleError, NodeExists, NoNode
+from ottla.broker.ensemble.client import (
+    ANY_VERSION,
+    EnsembleClient,
+    check_op,
+    create_op,
+    set_data_op,
+)
+from ottla.broker.ensemble.errors import (
+    BadVersion,
+    EnsembleError,
+    MultiFailed,
+    NodeExists,
+    NoNode,
+)
+from ottla.broker.ensemble.replies import Reply
 from ottla.broker.ensemble.watches import WatchEvent
+from ottla.protocol.zookeeper.messages import Stat
 from ottla.protocol.zookeeper.opcodes import CreateMode
 from ottla.runtime.interfaces import Events, WallClock
 
 NOTICE_KEPT_MS = 15 * 60 * 1000
+ABSENT = -2
+"""The version of an entity that has no znode; -1 is ensemble language for any version."""
+DEFAULT_ENTITY = "<default>"
+"""Of brokers: what counts for all of them."""
 _PREFIX = "config_change_"
+_READS_AT_ONCE = 200
 
 OnChange = Callable[[str, str, dict[str, str]], None]
 
 
 async def read_config(client: EnsembleClient, kind: str, name: str) -> dict[str, str]:
     """An entity's overrides; none when it has no znode."""
+    return (await read_versioned(client, kind, name))[0]
+
+
+async def read_versioned(
+    client: EnsembleClient, kind: str, name: str
+) -> tuple[dict[str, str], int]:
+    """An entity's overrides and the version of its znode; ABSENT when it has none."""
     path = paths.config(kind, name)
     try:
-        data, _ = await client.get_data(path)
+        data, stat = await client.get_data(path)
     except NoNode:
-        return {}
-    return encodings.decode_config(path, data)
+        return {}, ABSENT
+    return encodings.decode_config(path, data), stat.version
+
+
+async def read_configs(
+    client: EnsembleClient, kind: str, names: Iterable[str]
+) -> dict[str, dict[str, str]]:
+    """The overrides of many entities, asked for without waiting for each other.
+
+    Without those whose znodes cannot be read.
+    """
+    found: dict[str, dict[str, str]] = {}
+    waiting: deque[tuple[str, Reply[tuple[bytes | None, Stat]]]] = deque()
+
+    async def take() -> None:
+        name, reply = waiting.popleft()
+        try:
+            data, _ = await reply.get()
+            with suppress(encodings.MalformedZnode):
+                found[name] = encodings.decode_config(paths.config(kind, name), data)
+        except NoNode:
+            found[name] = {}
+
+    for name in names:
+        waiting.append((name, client.start_get_data(paths.config(kind, name))))
+        if len(waiting) >= _READS_AT_ONCE:
+            await take()
+    while waiting:
+        await take()
+    return found
 
 
 async def write_config(
-    client: EnsembleClient, kind: str, name: str, config: Mapping[str, str]
-) -> None:
-    """Replace an entity's overrides and tell every broker."""
+    client: EnsembleClient,
+    kind: str,
+    name: str,
+    config: Mapping[str, str],
+    *,
+    expected: int = ANY_VERSION,
+    beside: str | None = None,
+) -> bool:
+    """Replace an entity's overrides and tell every broker, both or neither.
+
+    `expected`: the version that `read_versioned` gave; False when the entity is at another one by
+    now, and nothing was written. `beside`: a znode that has to be there; NoNode when it is not.
+    """
     path = paths.config(kind, name)
     data = encodings.encode_config(config)
-    try:
-        await client.set_data(path, data)
-    except NoNode:
-        try:
-            await client.create(path, data)
-        except NodeExists:
-            await client.set_data(path, data)
     change = encodings.encode_config_change(f"{kind}/{name}")
-    await client.create(paths.CONFIG_CHANGE_PREFIX, change, CreateMode.PERSISTENT_SEQUENTIAL)
+    notice = create_op(paths.CONFIG_CHANGE_PREFIX, change, CreateMode.PERSISTENT_SEQUENTIAL)
+    before = [] if beside is None else [check_op(beside, ANY_VERSION)]
+    absent = expected == ABSENT
+    while True:
+        write = create_op(path, data) if absent else set_data_op(path, data, expected)
+        try:
+            await client.multi([*before, write, notice])
+        except MultiFailed as error:
+            if error.index != len(before):
+                raise error.cause from None
+            if not isinstance(error.cause, NoNode | NodeExists | BadVersion):
+                raise error.cause from None
+            if expected != ANY_VERSION:
+                return False
+            absent = isinstance(error.cause, NoNode)
+        else:
+            return True
 
 
 class ConfigWatcher:
     """Calls every subscriber with (entity type, entity name, its config) after each change.
 
-    Changes made before `run` began are not told: read those with `topic_config`. A change whose
+    Changes made before `run` began are not told: read those after it began. A change whose
     notice came while this broker was cut off is told after it is back.
     """
 
@@ -66,10 +141,6 @@ class ConfigWatcher:
 
     def subscribe(self, on_change: OnChange) -> None:
         self._subscribers.append(on_change)
-
-    async def topic_config(self, name: str) -> dict[str, str]:
-        """The overrides of one topic, straight from the ensemble."""
-        return await read_config(self._client, "topics", name)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Watch for as long as the client lives. Started once the first watch is set."""
@@ -114,7 +185,11 @@ class ConfigWatcher:
                 if entity is not None:
                     changed[entity] = None
             for kind, entity_name in changed:
-                config = await read_config(self._client, kind, entity_name)
+                try:
+                    config = await read_config(self._client, kind, entity_name)
+                except encodings.MalformedZnode as error:
+                    self._events.warning("config.unreadable", reason=str(error))
+                    continue
                 for subscriber in self._subscribers:
                     subscriber(kind, entity_name, config)
         if numbered:
@@ -147,4 +222,13 @@ class ConfigWatcher:
                 continue
 
 
-__all__ = ["ConfigWatcher", "OnChange", "read_config", "write_config"]
+__all__ = [
+    "ABSENT",
+    "DEFAULT_ENTITY",
+    "ConfigWatcher",
+    "OnChange",
+    "read_config",
+    "read_configs",
+    "read_versioned",
+    "write_config",
+]

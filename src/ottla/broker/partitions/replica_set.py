@@ -5,7 +5,7 @@ controller and requests meant for this broker's previous life; the leader epoch 
 partition.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,6 +62,18 @@ class RoleListener(Protocol):
     def on_not_leader(self, tp: TopicPartition) -> None: ...
 
 
+class TopicConfigs(Protocol):
+    """Where the settings of topics come from."""
+
+    async def read_topics(self, names: Iterable[str]) -> None:
+        """Learn these topics' overrides from the ensemble."""
+        ...
+
+    def settings(self, topic: str) -> TopicSettings:
+        """What is known of a topic now."""
+        ...
+
+
 class ReplicaSet:
     """Creates, changes and removes the partitions of a registry as the controller says."""
 
@@ -72,17 +84,16 @@ class ReplicaSet:
         fetchers: Fetchers,
         services: PartitionServices,
         *,
-        topic_settings: Callable[[str], Awaitable[TopicSettings]],
+        topics: TopicConfigs,
         broker_epoch: Callable[[], BrokerEpoch],
         role_listeners: Iterable[RoleListener],
     ) -> None:
-        """`topic_settings(topic)` reads a topic's configuration from the ensemble."""
         self.controller_epoch = ControllerEpoch(-1)
         self._registry = registry
         self._log_manager = log_manager
         self._fetchers = fetchers
         self._services = services
-        self._topic_settings = topic_settings
+        self._topics = topics
         self._broker_epoch = broker_epoch
         self._role_listeners = tuple(role_listeners)
         self._one_at_a_time = trio.Lock()
@@ -110,20 +121,20 @@ class ReplicaSet:
             for live in request.live_leaders:
                 self._known[BrokerId(live.broker_id)] = Address(live.host_name, live.port)
             # Everything that waits comes first, so that the roles change in one step.
-            settings = {
-                topic.topic_name: await self._topic_settings(topic.topic_name)
+            await self._topics.read_topics(
+                topic.topic_name
                 for topic in request.topic_states
                 if any(
                     self._registry.get(TopicPartition(topic.topic_name, state.partition_index))
                     is None
                     for state in topic.partition_states
                 )
-            }
+            )
             errors: list[tuple[TopicId, TopicPartition, ErrorCode]] = []
             for topic in request.topic_states:
                 for state in topic.partition_states:
                     tp = TopicPartition(topic.topic_name, state.partition_index)
-                    code = self._take_role(tp, topic.topic_id, state, settings.get(tp.topic))
+                    code = self._take_role(tp, topic.topic_id, state)
                     errors.append((topic.topic_id, tp, code))
             self._fetchers.drop_idle()
             return _leader_and_isr_response(errors, version)
@@ -133,13 +144,12 @@ class ReplicaSet:
         tp: TopicPartition,
         topic_id: TopicId,
         state: LeaderAndIsrPartitionState,
-        settings: TopicSettings | None,
     ) -> ErrorCode:
         own_id = self._services.broker_id
         if own_id not in state.replicas:
             return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
         try:
-            partition = self._registry.get(tp) or self._create(tp, topic_id, settings)
+            partition = self._registry.get(tp) or self._create(tp, topic_id)
         except BrokerError as error:
             self._services.events.error(
                 "partition.create_failed", partition=str(tp), reason=str(error)
@@ -167,10 +177,8 @@ class ReplicaSet:
             self._follow(partition, decided)
         return ErrorCode.NONE
 
-    def _create(
-        self, tp: TopicPartition, topic_id: TopicId, settings: TopicSettings | None
-    ) -> Partition:
-        assert settings is not None
+    def _create(self, tp: TopicPartition, topic_id: TopicId) -> Partition:
+        settings = self._topics.settings(tp.topic)
         log = self._log_manager.get(tp)
         if log is not None and log.topic_id not in (None, ZERO_TOPIC_ID, topic_id):
             raise InconsistentTopicId(f"{tp}: the log on disk belongs to topic id {log.topic_id}")

@@ -6,7 +6,7 @@ does with an answer is the partition's business (`FollowedPartition`).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -159,6 +159,9 @@ class LeaderFetcher:
         self._followed[partition.tp] = partition
         self._by_id[partition.topic_id, partition.tp.partition] = partition.tp
         self._interrupt()
+
+    def followed(self) -> list[FollowedPartition]:
+        return list(self._followed.values())
 
     def unfollow(self, tp: TopicPartition) -> None:
         partition = self._followed.pop(tp, None)
@@ -440,15 +443,29 @@ class Fetchers:
         if fetcher is not None:
             fetcher.unfollow(tp)
 
+    def resize(self, fetchers_per_leader: int) -> None:
+        """Spread what is followed over another number of connections to each leader."""
+        if fetchers_per_leader == self._settings.fetchers_per_leader:
+            return
+        self._settings = replace(self._settings, fetchers_per_leader=fetchers_per_leader)
+        for (leader, slot), (fetcher, address) in list(self._running.items()):
+            for partition in fetcher.followed():
+                if self._slot(partition.tp) != slot:
+                    self.follow(partition, leader, address)
+        self.drop_idle()
+
     def drop_idle(self) -> None:
         """End the fetchers that have nothing to copy; after a LeaderAndIsr."""
         for key, (fetcher, _) in list(self._running.items()):
             if not len(fetcher):
                 self._end(key, fetcher)
 
+    def _slot(self, tp: TopicPartition) -> int:
+        return (31 * sum(tp.topic.encode()) + tp.partition) % self._settings.fetchers_per_leader
+
     def _fetcher(self, leader: BrokerId, address: Address, tp: TopicPartition) -> LeaderFetcher:
         assert self._nursery is not None, "Fetchers.run is not running"
-        slot = (31 * sum(tp.topic.encode()) + tp.partition) % self._settings.fetchers_per_leader
+        slot = self._slot(tp)
         key = (leader, slot)
         running = self._running.get(key)
         if running is not None:

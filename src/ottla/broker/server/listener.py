@@ -4,7 +4,7 @@ Children of `serve`'s nursery: one accepting task per listener, one task per con
 idle connections. Cancelling `serve` closes everything; nothing else ends it but a bug.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -70,6 +70,14 @@ class Server:
     @property
     def connection_count(self) -> int:
         return self._connection_count
+
+    def limit_connections(self, count_max: int, count_max_per_address: int) -> None:
+        """New limits for connections to come; those that are there stay."""
+        self._settings = replace(
+            self._settings,
+            max_connections=count_max,
+            max_connections_per_address=count_max_per_address,
+        )
 
     async def open(self) -> dict[str, Address]:
         """Bind all listeners; `addresses`. OSError names the address; then none stays bound."""

@@ -172,6 +172,14 @@ class LogDir:
             elif not name.startswith("."):  # `.coordinator` is the embedded coordinator's
                 self._events.warning("log_dir.stranger_found", dir=self.path, name=name)
 
+    def topics(self) -> set[str]:
+        """Topics that have a directory in here."""
+        return {
+            match["topic"]
+            for name in self._disk.list_dir(self.path)
+            if (match := _LOG_NAME.fullmatch(name))
+        }
+
     def open_log(self, tp: TopicPartition, config: LogConfig, *, now_ms: int, clean: bool) -> Log:
         log = Log.open(
             self._disk,
