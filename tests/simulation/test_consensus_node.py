@@ -1,13 +1,19 @@
 """Ensembles of whole members in memory: leaders die, members return, sessions live on."""
 
+import itertools
+
 import pytest
 import trio
 
 from ottla.coordinator.ports import NotServing
 from ottla.protocol.peer.codec import encode
 from ottla.protocol.peer.messages import Hello
+from ottla.protocol.zookeeper.data import OPEN_ACL
 from ottla.protocol.zookeeper.errors import ZkError
+from ottla.protocol.zookeeper.opcodes import CreateMode, OpCode
+from ottla.protocol.zookeeper.requests import CreateRequest, CreateTTLRequest, DeleteRequest
 from ottla.runtime.interfaces import Address
+from ottla.runtime.memory import MemoryDisk
 from tests.simulation.consensus_ensemble import create, ensemble, serving, set_data
 
 
@@ -241,3 +247,72 @@ async def test_stranger_on_the_peer_port_is_refused_with_an_event(autojump_clock
             assert reason in str(refusals[0].fields["reason"])
         assert refusals
         assert world.leader() == leader
+
+
+async def test_leader_collects_used_containers_and_ttl_nodes_at_their_time(autojump_clock):
+    async with ensemble(3, extended_types=True, container_check_interval_ms=1000) as world:
+        node = world.nodes[await world.settled()]
+        session = await node.create_session(40_000)
+        for path in ("/used", "/unused"):
+            body = CreateRequest(path, b"", OPEN_ACL, int(CreateMode.CONTAINER)).encode()
+            await node.submit(session.session_id, int(OpCode.CREATE_CONTAINER), body, ())
+        mode = int(CreateMode.PERSISTENT_WITH_TTL)
+        body = CreateTTLRequest("/brief", b"", OPEN_ACL, mode, 3000).encode()
+        applied = await node.submit(session.session_id, int(OpCode.CREATE_TTL), body, ())
+        assert applied.error is ZkError.OK
+        await create(node, session, "/used/child")
+        await trio.sleep(2)
+        assert {"/used", "/unused", "/brief"} <= node.tree.nodes.keys()
+        body = DeleteRequest("/used/child", -1).encode()
+        await node.submit(session.session_id, int(OpCode.DELETE), body, ())
+        await trio.sleep(1.3)
+        assert "/used" not in node.tree.nodes
+        await trio.sleep(2.5)
+        for member in world.nodes.values():
+            assert "/brief" not in member.tree.nodes
+            assert "/unused" in member.tree.nodes
+
+
+async def test_collection_goes_in_portions(autojump_clock):
+    settings = {"container_check_interval_ms": 1000, "container_max_per_minute": 120}
+    async with ensemble(1, **settings) as world:
+        node = world.nodes[1]
+        await serving(node, True)
+        session = await node.create_session(40_000)
+        for i in range(6):
+            body = CreateRequest(f"/c{i}", b"", OPEN_ACL, int(CreateMode.CONTAINER)).encode()
+            await node.submit(session.session_id, int(OpCode.CREATE_CONTAINER), body, ())
+            await create(node, session, f"/c{i}/x")
+            body = DeleteRequest(f"/c{i}/x", -1).encode()
+            await node.submit(session.session_id, int(OpCode.DELETE), body, ())
+        left = []
+        for _ in range(5):
+            await trio.sleep(1)
+            left.append(sum(path.startswith("/c") for path in node.tree.nodes))
+        assert left[-1] == 0
+        assert all(before - after <= 4 for before, after in itertools.pairwise([6, *left]))
+        assert left[0] > 0
+
+
+async def test_member_that_comes_no_nearer_to_its_leader_begins_anew(autojump_clock):
+    async with ensemble(3, init_limit=2) as world:
+        leader = await world.settled()
+        lame = next(me for me in world.ids if me != leader)
+        await world.kill(lame)
+        world.disks[lame] = MemoryDisk(sync_delay_s=7)  # a disk that hangs
+        await world.start(lame)
+        await trio.sleep(6)
+        assert world.events[lame].named("ensemble.catch_up_stalled")
+
+
+async def test_member_with_a_new_disk_catches_up(autojump_clock):
+    async with ensemble(3) as world:
+        node = world.nodes[await world.settled()]
+        session = await node.create_session(40_000)
+        await create(node, session, "/n")
+        lost = next(me for me in world.ids if me != node.member_id)
+        await world.kill(lost)
+        world.disks[lost] = MemoryDisk(sync_delay_s=0.002)
+        await world.start(lost)
+        await world.settled()
+        assert "/n" in world.nodes[lost].tree.nodes

@@ -103,7 +103,7 @@ COORDINATOR = frozenset(
     _names("""
 admin.commandURL admin.idleTimeout admin.portUnification authProvider.sasl
 client.portUnification clientPortAddressReuse clientTcpKeepAlive cnxTimeout commitLogCount
-connectToLearnerMasterLimit DigestAuthenticationProvider.superDigest dynamicConfigFile
+connectToLearnerMasterLimit dynamicConfigFile
 electionAlg enforce.auth.enabled enforce.auth.schemes flushDelay fsync.warningthresholdms
 globalOutstandingLimit initialConfigFile jvm.pause.monitor leader.closeSocketAsync leaderServes
 learner.asyncSending learner.closeSocketAsync localSessionsEnabled localSessionsUpgradingEnabled

@@ -1,4 +1,4 @@
-"""What a member does beyond consensus while it leads: decide requests, expire sessions.
+"""What a member does beyond consensus while it leads: decide, expire sessions, collect nodes.
 
 Lives from the moment the leader has applied all of the past (its epoch's no-op included) until the
 leadership ends. Every decision becomes the next entry; if one is lost, so is the leadership.
@@ -7,6 +7,7 @@ leadership ends. Every decision becomes the next entry; if one is lost, so is th
 import random
 from collections.abc import Sequence
 
+from ottla.coordinator.settings import CoordinatorSettings
 from ottla.coordinator.tree.decide import Decider
 from ottla.coordinator.tree.sessions import SessionTracker
 from ottla.coordinator.tree.tree import Tree
@@ -14,32 +15,47 @@ from ottla.coordinator.tree.values import REOPEN_SESSION, Applied
 from ottla.protocol.zookeeper.data import Id
 from ottla.protocol.zookeeper.errors import ZkError
 from ottla.protocol.zookeeper.opcodes import OpCode
+from ottla.protocol.zookeeper.requests import DeleteContainerRequest
 
 _SESSION_BEGINS = (int(OpCode.CREATE_SESSION), REOPEN_SESSION)
 _CLOSE_SESSION = int(OpCode.CLOSE_SESSION)
+_DELETE_CONTAINER = int(OpCode.DELETE_CONTAINER)
 
 
 class Leading:
     """The leader's `Decider` and `SessionTracker`; owned by the node."""
 
-    __slots__ = ("_decider", "_proposals", "_tracker", "_tree", "epoch")
+    __slots__ = (
+        "_collect_at",
+        "_decider",
+        "_due",
+        "_proposals",
+        "_settings",
+        "_tracker",
+        "_tree",
+        "epoch",
+    )
 
     def __init__(
         self,
         epoch: int,
         tree: Tree,
+        settings: CoordinatorSettings,
         *,
-        member_id: int,
         rng: random.Random,
-        expiry_interval_s: float,
         now: float,
     ) -> None:
         self.epoch = epoch
         self._tree = tree
-        self._decider = Decider(tree, member_id=member_id, rng=rng)
+        self._settings = settings
+        self._decider = Decider(
+            tree, member_id=settings.my_id, rng=rng, extended_types=settings.extended_types
+        )
         # A new leader grants every session its full timeout.
-        self._tracker = SessionTracker.of(tree.sessions, expiry_interval_s, now)
+        self._tracker = SessionTracker.of(tree.sessions, settings.tick_time_ms / 1000, now)
         self._proposals: list[bytes] = []
+        self._collect_at = now + settings.container_check_interval_ms / 1000
+        self._due: list[str] = []  # nodes to collect, the last one first
 
     @property
     def outstanding(self) -> int:
@@ -93,6 +109,28 @@ class Leading:
         for session_id in gone:
             self.decide(session_id, _CLOSE_SESSION, b"", (), origin=None, now_ms=now_ms)
         return gone
+
+    def collect(self, now: float, now_ms: int) -> int:
+        """Decide to delete containers and TTL nodes that are due; how many.
+
+        To be called every now and then: what the last look found goes in portions of up to a
+        second's share of `container_max_per_minute`, so that no flood of deletions begins.
+        """
+        settings = self._settings
+        interval_s = settings.container_check_interval_ms / 1000
+        if not interval_s or now < self._collect_at:
+            return 0
+        if not self._due:
+            self._due = self._tree.due_for_collection(now_ms, settings.container_max_never_used_ms)
+            self._due.reverse()
+        share = max(settings.container_max_per_minute // 60, 1)
+        portion = min(share, len(self._due))
+        for _ in range(portion):
+            body = DeleteContainerRequest(self._due.pop()).encode()
+            self.decide(0, _DELETE_CONTAINER, body, (), origin=None, now_ms=now_ms)
+        pause_s = portion * 60 / settings.container_max_per_minute if self._due else interval_s
+        self._collect_at = now + pause_s
+        return portion
 
 
 __all__ = ["Leading"]

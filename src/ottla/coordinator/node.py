@@ -92,6 +92,8 @@ class Node:
         self._seen: tuple[int, int | None] = (recovered.hard.epoch, None)  # epoch, leader
         self._leader_changed = trio.Event()
         self._retiring = False
+        self._caught_up = (0, 0)  # what this member held when it last came nearer to its leader
+        self._stalled_at = now + settings.init_limit * settings.tick_time_ms / 1000
 
         # Tags tell the requests of this life from those of earlier ones that are still in the log.
         life = runtime.rng.getrandbits(30) ^ runtime.wall_clock.now_ms()
@@ -318,12 +320,31 @@ class Node:
                 now_ms = self._runtime.wall_clock.now_ms()
                 for session_id in self._leading.expire(now, now_ms):
                     self._events.info("session.expired", session=f"{session_id:#x}")
+                collected = self._leading.collect(now, now_ms)
+                if collected:
+                    self._events.info("tree.nodes_collected", count=collected)
             if next_report <= now:
                 next_report = now + report_every
                 self._report_touches()
+            self._watch_catching_up(now)
             self._turn()
             pause = min(self._core.deadline - now, self._timing.heartbeat_s / 2)
             await trio.sleep(max(pause, 0.001))
+
+    def _watch_catching_up(self, now: float) -> None:
+        """`initLimit`: a member that comes no nearer to its leader begins anew."""
+        core = self._core
+        leader = core.leader
+        held = (core.synced_index, core.snapshot_pieces)
+        if self._is_serving or leader in (None, self.member_id) or held != self._caught_up:
+            self._caught_up = held
+            self._stalled_at = now + self._settings.init_limit * self._settings.tick_time_ms / 1000
+        elif now >= self._stalled_at and self._peers is not None and leader is not None:
+            self._events.warning(
+                "ensemble.catch_up_stalled", leader=leader, index=held[0], pieces=held[1]
+            )
+            self._stalled_at = now + self._settings.init_limit * self._settings.tick_time_ms / 1000
+            self._peers.begin_anew(leader)
 
     def _report_touches(self) -> None:
         """Every half tick, as sessions live for two ticks at least."""
@@ -453,12 +474,7 @@ class Node:
             self._lose_leading()
         if self._leading is None and core.is_settled_leader and not self._retiring:
             self._leading = Leading(
-                core.hard.epoch,
-                self._tree,
-                member_id=self.member_id,
-                rng=self._runtime.rng,
-                expiry_interval_s=self._settings.tick_time_ms / 1000,
-                now=now,
+                core.hard.epoch, self._tree, self._settings, rng=self._runtime.rng, now=now
             )
             self._turn_wake.set()
         self._update_serving(now)

@@ -100,6 +100,13 @@ class Peers:
                     link.sending = True
                     link.wake.set()
 
+    def begin_anew(self, member: int) -> None:
+        """Give up both connections with a member; new ones are made."""
+        incoming = self._incoming.get(member)
+        if incoming is not None:
+            incoming.close()
+        self._lose(self._links[member])
+
     async def run(
         self, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED
     ) -> None:

@@ -29,7 +29,8 @@ class CoordinatorSettings:
     """Where the txn log goes; None: into `data_dir`, next to the snapshots."""
     tick_time_ms: int = 2000
     init_limit: int = 10
-    """Ticks that a member may take to catch up with its leader without visible progress."""
+    """Ticks that a member may be catching up with its leader without progress, until it begins
+    anew on a new connection."""
     sync_limit: int = 5
     """Ticks that a request may wait for the leader before the member stops serving it."""
     max_client_cnxns: int = 60
@@ -48,6 +49,15 @@ class CoordinatorSettings:
     four_letter_whitelist: frozenset[str] = DEFAULT_WHITELIST
     """Words answered on the client port; `*` is all."""
     quorum_listen_on_all_ips: bool = False
+    super_digest: str | None = None
+    """`user:base64(sha1(user:password))` of who may do everything."""
+    extended_types: bool = False
+    """Whether znodes with a time to live may be made."""
+    container_check_interval_ms: int = 60_000
+    """Between two looks for containers and TTL nodes that are due; 0: none are ever collected."""
+    container_max_per_minute: int = 10_000
+    container_max_never_used_ms: int = 0
+    """After this time a container that never had a child goes as well; 0: it stays."""
 
     def __post_init__(self) -> None:
         """Refuse relations that no member could run with; the configuration reader names keys."""

@@ -6,6 +6,7 @@ import time
 from ottla.runtime.interfaces import Events, Runtime
 from ottla.runtime.real_disk import RealDisk
 from ottla.runtime.real_network import RealNetwork
+from ottla.runtime.worker_processes import WorkerProcesses
 
 
 class SystemWallClock:
@@ -16,13 +17,18 @@ class SystemWallClock:
 
 
 def real_runtime(events: Events) -> Runtime:
-    """A runtime over this machine. `rng` is seeded by the system, for timeouts and jitter."""
+    """A runtime over this machine.
+
+    `rng` draws from the system: secrets come from it too, which what it gave before must not
+    foretell.
+    """
     return Runtime(
         network=RealNetwork(events),
         disk=RealDisk(),
         wall_clock=SystemWallClock(),
-        rng=random.Random(),
+        rng=random.SystemRandom(),
         events=events,
+        workers=WorkerProcesses(),
     )
 
 

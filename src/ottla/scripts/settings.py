@@ -29,6 +29,11 @@ def coordinator_settings(config: CoordinatorConfig) -> CoordinatorSettings:
         jute_max_buffer=config.int("jute.maxbuffer"),
         four_letter_whitelist=frozenset(config.list("4lw.commands.whitelist")),
         quorum_listen_on_all_ips=config.bool("quorumListenOnAllIPs"),
+        super_digest=config.optional_str("DigestAuthenticationProvider.superDigest"),
+        extended_types=config.bool("extendedTypesEnabled"),
+        container_check_interval_ms=config.int("znode.container.checkIntervalMs"),
+        container_max_per_minute=config.int("znode.container.maxPerMinute"),
+        container_max_never_used_ms=config.int("znode.container.maxNeverUsedIntervalMs"),
     )
 
 

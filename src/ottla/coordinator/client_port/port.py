@@ -40,14 +40,11 @@ class ClientPort:
         member: Member,
         settings: CoordinatorSettings,
         runtime: Runtime,
-        *,
-        super_digest: str | None = None,
     ) -> None:
-        """`super_digest`: `user:base64(sha1(user:password))` of who may do everything."""
         self._member = member
         self._settings = settings
         self._runtime = runtime
-        self._super_digest = super_digest
+        self._super_digest = settings.super_digest
         self._total = Counters()
         self._connections: dict[Connection, None] = {}
         self._by_session: dict[int, Connection] = {}

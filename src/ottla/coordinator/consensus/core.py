@@ -160,6 +160,11 @@ class Consensus:
         return self._disk.synced_index
 
     @property
+    def snapshot_pieces(self) -> int:
+        """How many pieces of a snapshot that is on its way have arrived."""
+        return 0 if self._incoming is None else self._incoming.wanted
+
+    @property
     def deadline(self) -> float:
         """When `tick` has something to do at the earliest."""
         leadership = self.leadership

@@ -178,10 +178,14 @@ class Leadership:
             if self._logs_meet(progress):
                 progress.become_replicate()
             return news
-        if progress.mode is Mode.SNAPSHOT or reply.matched <= progress.matched:
-            if progress.mode is not Mode.SNAPSHOT:
-                progress.become_probe(progress.matched + 1)
+        if progress.mode is Mode.SNAPSHOT:
             return False
+        if reply.matched == progress.matched:
+            progress.become_probe(progress.matched + 1)
+            return False
+        # Below what it held before: an answer that was overtaken, or its disk was replaced. To
+        # count less than it holds is safe, and the next probe tells.
+        progress.matched = min(progress.matched, reply.matched)
         progress.become_probe(self._meeting_point(reply, progress.next) + 1)
         return False
 

@@ -211,8 +211,12 @@ def _recover(disk: Disk, directory: str, snapshot: Snapshot | None, events: Even
             events.warning("coordinator_store.tail_repaired", file=path, kept_bytes=cut_to)
             file = disk.open(path, create=False)
             file.truncate(cut_to)
-            file.sync_now()
             file.close()
+    if paths:
+        # What a killed process wrote and did not sync is read here as if it were safe.
+        file = disk.open(paths[-1], create=False)
+        file.sync_now()
+        file.close()
     entries = _entries_after(content, at, directory)
     hard = content.hard
     last_epoch = entries[-1].epoch if entries else at.epoch

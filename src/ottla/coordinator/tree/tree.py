@@ -150,11 +150,12 @@ class Tree:
             else:
                 self.collectable[path] = None
 
-    def due_for_collection(self, now_ms: int) -> list[str]:
+    def due_for_collection(self, now_ms: int, max_never_used_ms: int = 0) -> list[str]:
         """Nodes that the leader is to delete: used containers that are empty, TTLs gone by.
 
         For each one the leader decides a DELETE_CONTAINER of its own (`origin` None), which checks
-        again. ZooKeeper looks every minute (`znode.container.checkIntervalMs`).
+        again. ZooKeeper looks every minute (`znode.container.checkIntervalMs`). A container that
+        never had a child is still to be used, until `max_never_used_ms` if that is not 0.
         """
         due: list[str] = []
         for path in self.collectable:
@@ -162,9 +163,12 @@ class Tree:
             if node.children:
                 continue
             if is_ttl(node.owner):
-                if now_ms - node.mtime > ttl_of(node.owner):
-                    due.append(path)
-            elif node.cversion > 0:  # one that never had a child is still to be used
+                is_due = now_ms - node.mtime > ttl_of(node.owner)
+            elif node.cversion > 0:
+                is_due = True
+            else:
+                is_due = 0 < max_never_used_ms < now_ms - node.mtime
+            if is_due:
                 due.append(path)
         return due
 
