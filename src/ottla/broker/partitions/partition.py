@@ -514,9 +514,11 @@ class Partition:
 
     def _move(self, move: Truncate) -> None:
         before = self.log.log_end
-        if move.end >= before:
-            return
+        # Also at the log's end: it may know an epoch there that the leader never heard of, and the
+        # leader would answer every fetch with the same divergence.
         self.log.truncate_to(move.end)
+        if self.log.log_end == before:
+            return
         self._services.events.info(
             "log.truncated",
             partition=str(self.tp),
