@@ -1,9 +1,9 @@
 """A broker, from its configuration to its end: what `scripts/server-start.sh` runs.
 
-Task tree of `run_broker`, outermost first: ensemble session > log upkeep, ISR changes, replica
-fetchers, groups, configuration watcher, controller candidate, registration keeper > server. A clean
-stop goes the other way: leaders are handed over, the server stops, the session is closed, the logs
-are flushed and marked clean. Cancelling instead is a crash: nothing is written any more.
+Task tree of `run_broker`: ensemble session > {replica fetchers, groups, configuration watcher, ISR
+changes, log upkeep, server, registration keeper, controller candidate}. A clean stop hands leaders
+over, ends these tasks, closes the session, flushes the logs and marks them clean. Cancelling
+instead is a crash: nothing is written any more.
 """
 
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -90,9 +90,10 @@ async def run_broker(
     except (ForeignLogDir, LogDirInUse) as error:
         raise CannotStart(str(error)) from error
     clean = False
+    session_file = SessionFile(runtime.disk, f"{config.log_dirs[0]}/{SESSION_FILE}")
     try:
-        async with _session(config, runtime) as client:
-            broker = await _prepare(config, runtime, client, logs)
+        async with _session(config, runtime, session_file) as client:
+            broker = await _prepare(config, runtime, client, logs, session_file)
             await broker.serve(stop, task_status)
         await logs.flush_all()
         clean = True
@@ -101,8 +102,12 @@ async def run_broker(
 
 
 @asynccontextmanager
-async def _session(config: BrokerConfig, runtime: Runtime) -> AsyncIterator[EnsembleClient]:
-    """A connected client of the ensemble; its session is closed after a clean stop."""
+async def _session(
+    config: BrokerConfig, runtime: Runtime, session_file: SessionFile
+) -> AsyncIterator[EnsembleClient]:
+    """A connected client of the ensemble; its session is closed, and forgotten, after a clean
+    stop.
+    """
     timeout_s = config.zookeeper_connection_timeout_ms / 1000
     client = EnsembleClient(
         runtime.network,
@@ -121,13 +126,19 @@ async def _session(config: BrokerConfig, runtime: Runtime) -> AsyncIterator[Ense
                 f" answered within {timeout_s:g} s; start the coordinators first"
             )
         yield client
-        with trio.move_on_after(CLOSE_TIMEOUT_S):
+        with trio.move_on_after(CLOSE_TIMEOUT_S) as closing:
             await client.close()
+        if not closing.cancelled_caught:
+            session_file.clear()
         nursery.cancel_scope.cancel()
 
 
 async def _prepare(
-    config: BrokerConfig, runtime: Runtime, client: EnsembleClient, logs: LogManager
+    config: BrokerConfig,
+    runtime: Runtime,
+    client: EnsembleClient,
+    logs: LogManager,
+    session_file: SessionFile,
 ) -> "Broker":
     """Find out who this broker is, and load its logs."""
     cluster_id = await prepare_cluster(client, runtime.rng)
@@ -140,7 +151,6 @@ async def _prepare(
         logs.claim(broker_id=broker_id, cluster_id=cluster_id)
     except ForeignLogDir as error:
         raise CannotStart(str(error)) from error
-    session_file = SessionFile(runtime.disk, f"{config.log_dirs[0]}/{SESSION_FILE}")
     await end_previous_session(
         client, session_file, runtime.events, timeout_s=END_SESSION_TIMEOUT_S
     )
