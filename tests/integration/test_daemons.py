@@ -72,6 +72,7 @@ def test_lone_server_takes_writes_and_stops_cleanly(server: Server, number: sign
     assert process.wait(20) == 0, server.log.read_text()
     assert "Traceback" not in server.log.read_text()
     assert list((server.home / "run").iterdir()) == []
+    assert not (server.home / "logs" / ".ensemble-session").exists()
 
 
 def test_killed_server_starts_again_over_its_data(server: Server) -> None:
@@ -79,8 +80,10 @@ def test_killed_server_starts_again_over_its_data(server: Server) -> None:
     server.wait_up()
     process.kill()
     process.wait(10)
+    assert (server.home / "logs" / ".ensemble-session").exists()
     server.start()
     server.wait_up()
+    assert "ensemble.previous_session_ended" in server.log.read_text()
 
 
 def test_second_signal_ends_at_once(server: Server) -> None:
