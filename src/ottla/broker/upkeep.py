@@ -71,7 +71,7 @@ class Upkeep:
             await trio.sleep(self._settings.high_watermark_checkpoint)
             self.note_high_watermarks()
             try:
-                self._logs.write_checkpoints()
+                await self._logs.save_checkpoints()
             except OSError as error:
                 self._runtime.events.error("checkpoint.failed", reason=str(error))
 

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 import pytest
+import trio
 
 from ottla.broker.errors import KafkaStorageError, LogDirNotFound
 from ottla.broker.ids import TopicPartition
@@ -225,6 +226,36 @@ async def test_recovery_point_that_goes_down_is_on_disk_at_once() -> None:
     log.flush()
     manager.write_checkpoints()
     log.truncate_to(3)
+    assert disk.read("/d1/recovery-point-offset-checkpoint") == b"0\n1\na.b_c 0 3\n"
+
+
+async def test_checkpoints_are_saved_without_holding_the_loop(autojump_clock) -> None:
+    disk = MemoryDisk(sync_delay_s=2.0)
+    manager = await managed(disk)
+    log = manager.create(A, CONFIG, now_ms=NOW_MS)
+    append(log, batch(b"v"))
+    log.flush()
+    manager.note_high_watermark(A, 1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(manager.save_checkpoints)
+        await trio.sleep(0.1)  # the loop is free while the first file is synced
+        assert not disk.exists("/d1/recovery-point-offset-checkpoint")
+    for name in ("recovery-point-offset-checkpoint", "replication-offset-checkpoint"):
+        assert disk.read(f"/d1/{name}") == b"0\n1\na.b_c 0 1\n"
+    assert manager.high_watermark(A) == 1
+
+
+async def test_checkpoint_that_is_overtaken_by_a_cut_is_not_put_in_place(autojump_clock) -> None:
+    disk = MemoryDisk(sync_delay_s=2.0)
+    manager = await managed(disk)
+    log = manager.create(A, CONFIG, now_ms=NOW_MS)
+    for _ in range(5):
+        append(log, batch(b"v"))
+    log.flush()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(manager.save_checkpoints)
+        await trio.sleep(0.1)
+        log.truncate_to(3)
     assert disk.read("/d1/recovery-point-offset-checkpoint") == b"0\n1\na.b_c 0 3\n"
 
 

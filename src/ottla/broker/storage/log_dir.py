@@ -42,6 +42,7 @@ _LOG_NAME = re.compile(r"(?P<topic>[a-zA-Z0-9._-]+)-(?P<partition>\d+)")
 _DELETED_NAME = re.compile(r".+\.[0-9a-f]{32}-delete")
 _NAME_BYTES_MAX = 255
 _FLUSHES_MAX = 8
+_UNFINISHED = ".saving"
 _CLEAN_MARK = b'{"version":0,"brokerEpoch":-1}'
 
 ConfigOf = Callable[[str], LogConfig]
@@ -98,6 +99,7 @@ class LogDir:
     __slots__ = (
         "_disk",
         "_events",
+        "_generation",
         "_lock",
         "_written",
         "high_watermarks",
@@ -138,6 +140,7 @@ class LogDir:
         self.log_starts = self._read(LOG_STARTS)
         self.high_watermarks = self._read(HIGH_WATERMARKS)
         self._written: dict[str, bytes] = {}
+        self._generation = 0  # counts what makes a checkpoint that is being saved out of date
 
     def _read(self, name: str) -> dict[TopicPartition, int]:
         """A checkpoint file; without it, or with a broken one, everything is taken for unknown."""
@@ -150,9 +153,32 @@ class LogDir:
             return {}
 
     def _write(self, name: str, offsets: Mapping[TopicPartition, int]) -> None:
+        self._generation += 1
         data = encode_offsets(offsets)
         if self._written.get(name) != data:
             self._disk.replace(f"{self.path}/{name}", data)
+            self._written[name] = data
+
+    async def _save(self, name: str, offsets: Mapping[TopicPartition, int]) -> None:
+        """As `_write`, with the sync off the loop; no effect if something newer came meanwhile.
+
+        The directory is not synced: a crash may bring back the offsets of the round before, which
+        are as true and lower.
+        """
+        data = encode_offsets(offsets)
+        if self._written.get(name) == data:
+            return
+        generation = self._generation
+        temporary = f"{self.path}/{name}{_UNFINISHED}"
+        file = self._disk.open(temporary)
+        try:
+            file.truncate(0)
+            file.append(data)
+            await file.sync()
+        finally:
+            file.close()
+        if self._generation == generation:
+            self._disk.rename(temporary, f"{self.path}/{name}")
             self._written[name] = data
 
     def write_meta(self, meta: Meta) -> None:
@@ -193,6 +219,7 @@ class LogDir:
             events=self._events,
             on_cut=self.write_recovery_points,
         )
+        self._generation += 1
         self.logs[tp] = log
         self.offline.discard(tp)
         return log
@@ -204,9 +231,18 @@ class LogDir:
             self._disk.sync_dir(self.path)
 
     def write_recovery_points(self) -> None:
+        self._note_recovery_points()
+        self._write(RECOVERY_POINTS, self.recovery_points)
+
+    def _note_recovery_points(self) -> None:
         points = {tp: log.recovery_point for tp, log in self.logs.items()}
         self.recovery_points = {**self._offline_entries(self.recovery_points), **points}
-        self._write(RECOVERY_POINTS, self.recovery_points)
+
+    def _note_log_starts(self) -> None:
+        starts = {
+            tp: log.log_start for tp, log in self.logs.items() if log.log_start > log.first_base
+        }
+        self.log_starts = {**self._offline_entries(self.log_starts), **starts}
 
     def _offline_entries(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         return {tp: offset for tp, offset in offsets.items() if tp in self.offline}
@@ -214,12 +250,17 @@ class LogDir:
     def write_checkpoints(self) -> None:
         """Recovery points, log starts and the high watermarks that were noted."""
         self.write_recovery_points()
-        starts = {
-            tp: log.log_start for tp, log in self.logs.items() if log.log_start > log.first_base
-        }
-        self.log_starts = {**self._offline_entries(self.log_starts), **starts}
+        self._note_log_starts()
         self._write(LOG_STARTS, self.log_starts)
         self._write(HIGH_WATERMARKS, self.high_watermarks)
+
+    async def save_checkpoints(self) -> None:
+        """As `write_checkpoints`, off the loop."""
+        self._note_recovery_points()
+        await self._save(RECOVERY_POINTS, self.recovery_points)
+        self._note_log_starts()
+        await self._save(LOG_STARTS, self.log_starts)
+        await self._save(HIGH_WATERMARKS, self.high_watermarks)
 
     def close(self, *, clean: bool) -> None:
         """Close every log; after a clean stop the next start scans nothing."""
@@ -235,7 +276,7 @@ class LogManager:
     """All logs of a broker over all its log directories.
 
     Life: construct (locks, reads `meta`), `claim`, `await load`, serve, `close`. Owner: the
-    broker's main task; upkeep calls `upkeep` and `write_checkpoints` from time to time.
+    broker's main task; upkeep calls `upkeep` and `save_checkpoints` from time to time.
     """
 
     def __init__(self, disk: Disk, paths: Iterable[str], *, events: Events) -> None:
@@ -399,6 +440,12 @@ class LogManager:
         """Blocks for a few syncs per directory where something changed."""
         for log_dir in self._dirs:
             log_dir.write_checkpoints()
+
+    async def save_checkpoints(self) -> None:
+        """As `write_checkpoints`, with the syncs off the loop; what a crash meanwhile leaves is the
+        round before."""
+        for log_dir in self._dirs:
+            await log_dir.save_checkpoints()
 
     # --- upkeep ---
 
