@@ -6,10 +6,16 @@ Monotonic time is `trio.current_time()`, which a `MockClock` replaces.
 """
 
 import random
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 BytesLike = bytes | bytearray | memoryview
+
+Request = TypeVar("Request")
+Result_co = TypeVar("Result_co", covariant=True)
+Result = TypeVar("Result")
 
 
 class ConnectionLost(OSError):
@@ -170,15 +176,54 @@ class Events(Protocol):
     def bind(self, **fields: object) -> "Events": ...
 
 
+class Steps(Protocol[Result_co]):
+    """A piece of work that goes on when its next result is asked for, and not before."""
+
+    async def next(self) -> Result_co | None:
+        """The next result; None at the end. What the work raised; WorkerLost."""
+        ...
+
+
+class Worker(Protocol):
+    """Somebody beside the loop who works on files, one piece of work at a time."""
+
+    def start(
+        self, work: Callable[["Disk", Request], Iterator[Result]], request: Request
+    ) -> Steps[Result]:
+        """Begin a piece of work, and drop the one before.
+
+        `work` is a function of some module, not a closure; request and results can be pickled.
+        """
+        ...
+
+    def rest(self) -> None:
+        """There is nothing to do for now: give back what waiting costs."""
+        ...
+
+
+class WorkerLost(OSError):
+    """The worker's process ended in the middle of its work."""
+
+
+class Workers(Protocol):
+    def hire(self) -> AbstractAsyncContextManager[Worker]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Everything outside a daemon's own state."""
+    """Everything outside a daemon's own state.
+
+    `workers` None: what is for workers is done by the task that has it to do, step by step, on the
+    loop (`runtime.inline_workers`). So a simulation needs no threads or processes, and depends on
+    its seed only; the price is that a step takes no time there, and nothing happens during one.
+    """
 
     network: Network
     disk: Disk
     wall_clock: WallClock
     rng: random.Random
     events: Events
+    workers: Workers | None = None
 
 
 __all__ = [
@@ -192,6 +237,10 @@ __all__ = [
     "Listener",
     "Network",
     "Runtime",
+    "Steps",
     "Stream",
     "WallClock",
+    "Worker",
+    "WorkerLost",
+    "Workers",
 ]

@@ -32,6 +32,7 @@ from ottla.protocol.kafka.records import (
     LENGTH_PREFIX_BYTES,
     LOG_APPEND_TIME_BIT,
     MAGIC,
+    NO_PRODUCER_ID,
     SEQUENCE_MAX,
     TRANSACTIONAL_BIT,
     ControlMarker,
@@ -181,9 +182,11 @@ def accept(data: BytesLike, next_offset: int) -> list[AppendedBatch]:
                     f"offset {header.base_offset} follows {batches[-1].last_offset}"
                 )
             marker = _marker(data, position) if header.is_control else None
+            # Of a marker that compaction has emptied, there is nothing to remember.
+            is_of_producer = marker is not None or not header.is_control
             batches.append(
                 AppendedBatch(
-                    header.producer_id,
+                    header.producer_id if is_of_producer else NO_PRODUCER_ID,
                     header.producer_epoch,
                     header.base_sequence,
                     header.last_sequence,

@@ -8,6 +8,7 @@ log directory an entry is `<topic> <partition> <offset>`:
 | `recovery-point-offset-checkpoint` | everything below is on stable storage                      |
 | `replication-offset-checkpoint`    | high watermark                                             |
 | `log-start-offset-checkpoint`      | log start, where it is above the first segment's base      |
+| `cleaner-offset-checkpoint`        | where the next compaction begins, for compacted logs       |
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from ottla.broker.ids import TopicPartition
 
 RECOVERY_POINTS = "recovery-point-offset-checkpoint"
+CLEANER_OFFSETS = "cleaner-offset-checkpoint"
 HIGH_WATERMARKS = "replication-offset-checkpoint"
 LOG_STARTS = "log-start-offset-checkpoint"
 
@@ -63,6 +65,7 @@ def decode_offsets(data: bytes) -> dict[TopicPartition, int]:
 
 
 __all__ = [
+    "CLEANER_OFFSETS",
     "HIGH_WATERMARKS",
     "LOG_STARTS",
     "RECOVERY_POINTS",

@@ -6,17 +6,17 @@ or at a hole between segments. No file that is missing, empty or half written st
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from ottla.broker.storage import files
 from ottla.broker.storage.checkpoints import MalformedCheckpoint
+from ottla.broker.storage.compaction_swap import finish_swaps
 from ottla.broker.storage.epochs import LeaderEpochs
 from ottla.broker.storage.log_config import LogConfig
 from ottla.broker.storage.producers import Producers
 from ottla.broker.storage.segment import CorruptLog, Segment
 from ottla.broker.storage.snapshots import Snapshots, restore_producers
-from ottla.protocol.kafka.records import BatchHeader, CorruptRecord, iter_headers
+from ottla.protocol.kafka.records import BatchHeader
 from ottla.runtime.interfaces import Disk, Events
 
 
@@ -128,12 +128,12 @@ class Loader:
         disk, directory = self._disk, self._directory
         kept: list[str] = []
         for name in names:
-            if name.endswith((files.DELETED, files.CLEANED, ".tmp")):
+            if name.endswith((files.DELETED, ".tmp")):
                 disk.remove(f"{directory}/{name}")
             else:
                 kept.append(name)
-        if any(name.endswith(files.SWAP) for name in kept):
-            kept = self._finish_swaps(kept)
+        if any(name.endswith((files.SWAP, files.CLEANED)) for name in kept):
+            kept = finish_swaps(disk, directory, kept)
         logs = {name.removesuffix(files.LOG) for name in kept if name.endswith(files.LOG)}
         for name in list(kept):
             stem, _, suffix = name.rpartition(".")
@@ -141,39 +141,6 @@ class Loader:
                 disk.remove(f"{directory}/{name}")
                 kept.remove(name)
         return kept
-
-    def _finish_swaps(self, names: list[str]) -> list[str]:
-        """Give each `.swap` file its name, after removing the segments that it stands for."""
-        disk, directory = self._disk, self._directory
-        left = set(names)
-        for name in names:
-            base = files.offset_of(name.removesuffix(files.SWAP), files.LOG)
-            if not name.endswith(files.SWAP) or base is None:
-                continue
-            end = self._end_of(disk.read(f"{directory}/{name}"), base)
-            for other in sorted(left):
-                other_base = files.offset_of(other, files.LOG)
-                if other_base is not None and base <= other_base < end:
-                    stem = other.removesuffix(files.LOG)
-                    for suffix in files.SEGMENT_SUFFIXES:
-                        if stem + suffix in left:
-                            disk.remove(f"{directory}/{stem}{suffix}")
-                            left.discard(stem + suffix)
-        for name in sorted(left):
-            if name.endswith(files.SWAP):
-                final = name.removesuffix(files.SWAP)
-                disk.rename(f"{directory}/{name}", f"{directory}/{final}")
-                left.discard(name)
-                left.add(final)
-        return sorted(left)
-
-    @staticmethod
-    def _end_of(data: bytes, base: int) -> int:
-        end = base
-        with suppress(CorruptRecord):
-            for _, header in iter_headers(data):
-                end = header.last_offset + 1
-        return end
 
     def _open_segments(self, names: list[str]) -> list[Segment]:
         bases = sorted(

@@ -53,10 +53,16 @@ class LogConfig:
     file_delete_delay_ms: int = 60_000
     producer_id_expiration_ms: int = _DAY_MS
     compression_type: str = "producer"
+    delete_retention_ms: int = _DAY_MS
+    min_cleanable_ratio: float = 0.5
+    min_compaction_lag_ms: int = 0
+    max_compaction_lag_ms: int = FOREVER
 
     codec: Codec | None = field(init=False, default=None)
     """The codec that batches are brought to; None leaves each as its producer made it."""
     is_compacted: bool = field(init=False, default=False)
+    roll_ms: int = field(init=False, default=0)
+    """Age at which a segment is closed: what `max.compaction.lag.ms` allows, if that is less."""
     stamps: bool = field(init=False, default=False)
     """Whether the broker's clock replaces the producers' timestamps."""
     offset_index_entries_max: int = field(init=False, default=0)
@@ -75,6 +81,9 @@ class LogConfig:
         derive = object.__setattr__  # the one time that a frozen object is not yet finished
         derive(self, "codec", _CODECS[self.compression_type])
         derive(self, "is_compacted", "compact" in self.cleanup_policy)
+        is_bounded = self.is_compacted and self.max_compaction_lag_ms > 0
+        lag_ms = self.max_compaction_lag_ms if is_bounded else FOREVER
+        derive(self, "roll_ms", min(self.segment_ms, lag_ms))
         derive(self, "stamps", self.timestamp_type is TimestampType.LOG_APPEND_TIME)
         derive(self, "offset_index_entries_max", self.segment_index_bytes // 8)
         # One slot stays free for the entry that a roll adds.

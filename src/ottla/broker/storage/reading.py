@@ -61,6 +61,10 @@ class Reader:
         self.tail.clear()
         self._hints.clear()
 
+    def forget_hints(self) -> None:
+        """Sealed segments were replaced; what the active one holds is where it was."""
+        self._hints.clear()
+
     def read(
         self, offset: int, max_bytes: int, end: int, log_end: int, at_least_one: bool
     ) -> ReadInfo:
@@ -169,6 +173,8 @@ class Reader:
         ):
             if header.max_timestamp != youngest or header.last_offset < log_start:
                 continue
+            if not header.record_count:
+                continue  # compaction has left its producer's last sequence only
             epoch = header.partition_leader_epoch
             if header.attributes & LOG_APPEND_TIME_BIT:
                 return youngest, header.last_offset, epoch

@@ -142,7 +142,7 @@ class Segment:
     def _find_max_timestamp(self) -> None:
         timestamp, offset = self.time_index.last()
         for _, header in self.scan(self.offset_index.position_for(offset)):
-            if header.max_timestamp > timestamp:
+            if header.max_timestamp > timestamp and header.record_count:
                 timestamp, offset = header.max_timestamp, header.last_offset
         self._max_timestamp, self._max_timestamp_offset = timestamp, offset
 
@@ -227,7 +227,7 @@ class Segment:
     def _index(self, position: int, header: BatchHeader) -> None:
         """Enter a batch that is in the file already, by the rule of `append`."""
         assert self._max_timestamp is not None
-        if header.max_timestamp > self._max_timestamp:
+        if header.max_timestamp > self._max_timestamp and header.record_count:
             self._max_timestamp = header.max_timestamp
             self._max_timestamp_offset = header.last_offset
         if self._since_index > self._index_interval:

@@ -7,6 +7,7 @@ are shared with the log's reader and stay the same objects for life.
 
 from bisect import bisect_right
 
+from ottla.broker.storage.compaction_swap import swap_in
 from ottla.broker.storage.log_config import LogConfig
 from ottla.broker.storage.segment import Segment
 from ottla.runtime.interfaces import Disk
@@ -58,6 +59,29 @@ class Segments:
             self.names_changed = True
         del self.all[first:end]
         del self.bases[first:end]
+
+    def replace(self, first: int, end: int, config: LogConfig, due_ms: int) -> None:
+        """Put what compaction made of the segments [first, end) in their place. OSError."""
+        old = self.all[first:end]
+
+        def retire() -> None:
+            for segment in old:
+                segment.mark_deleted()
+
+        swap_in(self._disk, self.directory, old[0].base, retire)
+        new = Segment(
+            self._disk,
+            self.directory,
+            old[0].base,
+            index_interval=config.index_interval_bytes,
+            now_ms=old[-1].created_ms,
+        )
+        if not new.txn_index.entries():
+            self._disk.remove(new.txn_index.path)
+        self._doomed.extend((due_ms, segment) for segment in old)
+        self.all[first:end] = [new]
+        self.bases[first:end] = [new.base]
+        self.names_changed = True
 
     def remove_doomed(self, now_ms: int) -> None:
         kept: list[tuple[int, Segment]] = []

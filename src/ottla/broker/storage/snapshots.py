@@ -63,6 +63,10 @@ class Snapshots:
         for offset in [offset for offset in self.offsets if offset not in wanted]:
             self._remove(offset)
 
+    def drop(self, unwanted: Sequence[int]) -> None:
+        for offset in [offset for offset in self.offsets if offset in unwanted]:
+            self._remove(offset)
+
     def drop_above(self, offset: int) -> None:
         for above in [one for one in self.offsets if one > offset]:
             self._remove(above)
