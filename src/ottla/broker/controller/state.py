@@ -297,6 +297,11 @@ class ControllerState:
         """Topics whose znodes can go: no replica is left anywhere."""
         return [topic for topic, pending in self.deleting.items() if not pending]
 
+    def deletion_awaits_only_the_dead(self, topic: str) -> bool:
+        """Whether no live broker has a replica any more, but one that is down has."""
+        pending = self.deleting.get(topic)
+        return bool(pending) and not any(replica in self.brokers for _, replica in pending)
+
     # --- invariants ------------------------------------------------------------------------
 
     def check(self) -> None:

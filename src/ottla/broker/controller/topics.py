@@ -274,8 +274,11 @@ class TopicAdmin:
         known = await self._reign.submit(step)
 
         def is_gone(name: str) -> bool:
+            """Nobody knows it any more; at most brokers that are down still have its data."""
             topic = self._cluster.topics.get(name)
-            return topic is None or topic.topic_id != ids.get(name)
+            if topic is None or topic.topic_id != ids.get(name):
+                return True
+            return self._cluster.deletion_awaits_only_the_dead(name)
 
         await self._reign.wait_until(
             lambda: all(map(is_gone, known)), max(0.0, deadline - trio.current_time())
