@@ -6,9 +6,8 @@ often that changed, so that a test can tell a rebalance from none.
 
 import asyncio
 import threading
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +16,7 @@ import confluent_kafka
 from aiokafka.abc import ConsumerRebalanceListener as AioListener
 
 from tests.compat.clients import BOUND_S, kafka
+from tests.support.clusters import wait_until
 
 _HEARTBEAT_MS = 300
 _SESSION_MS = 10_000
@@ -174,13 +174,6 @@ class AioKafkaMember(Member):
                 found = await consumer.getmany(timeout_ms=int(_POLL_S * 1000))
                 for messages in found.values():
                     self.values += [message.value for message in messages]
-
-
-def wait_until(done: Callable[[], bool], what: str, bound_s: float = BOUND_S) -> None:
-    deadline = time.monotonic() + bound_s
-    while not done():
-        assert time.monotonic() < deadline, f"not in {bound_s:g} s: {what}"
-        time.sleep(0.02)
 
 
 def wait_shared(members: Sequence[Member], partitions: int) -> None:

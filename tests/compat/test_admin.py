@@ -22,7 +22,8 @@ from confluent_kafka.cimpl import NewTopic
 
 from tests.compat.clients import AioKafka, ConfluentKafka, KafkaPython, Outside, Record, kafka
 from tests.compat.conftest import MakeTopic
-from tests.compat.group_members import ConfluentMember, wait_shared, wait_until
+from tests.compat.group_members import ConfluentMember, wait_shared
+from tests.support.clusters import wait_until
 from tests.support.processes import LocalCluster
 
 pytestmark = [pytest.mark.compat, pytest.mark.integration, pytest.mark.slow]

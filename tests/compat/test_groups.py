@@ -14,8 +14,8 @@ from tests.compat.group_members import (
     Member,
     stop_all,
     wait_shared,
-    wait_until,
 )
+from tests.support.clusters import wait_until
 
 pytestmark = [pytest.mark.compat, pytest.mark.integration, pytest.mark.slow]
 

@@ -17,7 +17,7 @@ from kazoo.recipe.watchers import DataWatch
 
 from tests.compat.clients import ConfluentKafka, Record
 from tests.compat.conftest import MakeTopic
-from tests.compat.group_members import wait_until
+from tests.support.clusters import wait_until
 from tests.support.processes import LocalCluster
 
 pytestmark = [pytest.mark.compat, pytest.mark.integration, pytest.mark.slow]
