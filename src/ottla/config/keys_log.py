@@ -6,6 +6,7 @@ from ottla.config.values import (
     INT64_MAX,
     Choice,
     Either,
+    Limit,
     ValueType,
     at_least,
     between,
@@ -374,7 +375,9 @@ _HOURS = 60 * 60 * 1000
 _MINUTES = 60 * 1000
 
 
-def _twin(name: str, broker: str, factor: int = 1, *more: Fallback) -> TopicKey:
+def _twin(
+    name: str, broker: str, factor: int = 1, *more: Fallback, limit: Limit | None = None
+) -> TopicKey:
     """A topic key with the type, limit and meaning of its broker key."""
     row = _TWINS[broker]
     default = row.default
@@ -384,7 +387,7 @@ def _twin(name: str, broker: str, factor: int = 1, *more: Fallback) -> TopicKey:
             default = None if value is None else _scaled(value, fallback.factor)
     # A key that tools only look at says so for the topic too.
     doc = row.doc if row.doc.startswith("Shown") else f"The topic's own {broker}."
-    key = Key(name, row.type, default, doc, row.limit, Update.CLUSTER, row.acts)
+    key = Key(name, row.type, default, doc, limit or row.limit, Update.CLUSTER, row.acts)
     return TopicKey(key, (Fallback(broker, factor), *more))
 
 
@@ -435,6 +438,7 @@ TOPIC: dict[str, TopicKey] = {
             1,
             Fallback("log.retention.minutes", _MINUTES),
             Fallback("log.retention.hours", _HOURS),
+            limit=at_least(-1),  # 0, unlike for a broker: a way to empty the topic
         ),
         _twin("segment.bytes", "log.segment.bytes"),
         _twin("segment.index.bytes", "log.index.size.max.bytes"),
