@@ -8,7 +8,7 @@ Invariants: log_start <= log_end; recovery_point <= log_end; segments are sorted
 one is active; no offset is in two segments; everything below `recovery_point` is on stable storage.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ottla.broker.errors import KafkaStorageError, OffsetOutOfRange, RecordListTooLarge
@@ -59,6 +59,7 @@ class Log:
         "_segments",
         "_snapshots",
         "_truncations",
+        "cleaned_end",
         "config",
         "directory",
         "epochs",
@@ -102,6 +103,7 @@ class Log:
         self.log_start = 0
         self.log_end = 0
         self.recovery_point = 0
+        self.cleaned_end = 0  # where compaction has to begin; whoever keeps it on disk sets it
         self.unflushed_messages = 0
         self.is_closed = False
 
@@ -367,7 +369,7 @@ class Log:
         else:
             waited_ms = self._now_ms - segment.created_ms
         return (
-            waited_ms > config.segment_ms
+            waited_ms > config.roll_ms
             or len(segment.offset_index) >= config.offset_index_entries_max
             or len(segment.time_index) >= config.time_index_entries_max
         )
@@ -391,7 +393,7 @@ class Log:
         if segment.size == 0:
             return False
         began = segment.first_timestamp
-        if now_ms - (began if began >= 0 else segment.created_ms) <= self.config.segment_ms:
+        if now_ms - (began if began >= 0 else segment.created_ms) <= self.config.roll_ms:
             return False
         self._roll(now_ms)
         return True
@@ -496,6 +498,7 @@ class Log:
         self._reader.forget()
         self.log_end = log_end
         self.log_start = min(self.log_start, log_end)
+        self.cleaned_end = min(self.cleaned_end, log_end)
         self.epochs.truncate_from_end(log_end)
         self._save_epochs()
         # The offsets of segments that went will be written again, in other files.
@@ -554,6 +557,52 @@ class Log:
         self._snapshots.drop_below(start)
         self._events.info("log.segments_deleted", count=count, log_start=self.log_start)
         return count
+
+    # --- compaction ---
+
+    @property
+    def truncations(self) -> int:
+        """How often the end was cut: while it stays the same, sealed segments are what they were,
+        or gone."""
+        return self._truncations
+
+    def sealed_segments(self) -> tuple[list[Segment], int]:
+        """What compaction may replace: the segments before the last one that holds a batch, and
+        where they end.
+
+        That one stays even when it is not active any more, so that whoever copies the log reaches
+        its end.
+        """
+        segments = self._segments.all
+        last = len(segments) - 1
+        while last > 0 and segments[last].size == 0:
+            last -= 1
+        return segments[:last], segments[last].base
+
+    def take_over(self, bases: Sequence[int], truncations: int) -> bool:
+        """Put the `.cleaned` files of segment `bases[0]` in the place of the segments `bases`.
+
+        False, with no effect, when these are not there any more as they were when there had been
+        so many `truncations`. Readers that hold the old files go on. KafkaStorageError.
+        """
+        segments = self._segments
+        first = segments.index_holding(bases[0])
+        end = first + len(bases)
+        if (
+            self.is_closed
+            or truncations != self._truncations
+            or segments.bases[first:end] != list(bases)
+        ):
+            return False
+        assert end < len(segments.all), "the active segment is not compacted"
+        try:
+            due_ms = self._now_ms + self.config.file_delete_delay_ms
+            segments.replace(first, end, self.config, due_ms)
+            self._reader.forget_hints()
+            self._snapshots.drop(bases[1:])
+        except OSError as error:
+            raise KafkaStorageError(f"compaction of {self.directory}: {error}") from error
+        return True
 
     # --- upkeep ---
 

@@ -23,6 +23,7 @@ import trio
 from ottla.broker.errors import InvalidConfig, KafkaStorageError, LogDirNotFound
 from ottla.broker.ids import TopicId, TopicPartition
 from ottla.broker.storage.checkpoints import (
+    CLEANER_OFFSETS,
     HIGH_WATERMARKS,
     LOG_STARTS,
     RECOVERY_POINTS,
@@ -102,6 +103,7 @@ class LogDir:
         "_generation",
         "_lock",
         "_written",
+        "cleaner_offsets",
         "high_watermarks",
         "log_starts",
         "logs",
@@ -138,6 +140,7 @@ class LogDir:
         self.offline: set[TopicPartition] = set()
         self.recovery_points = self._read(RECOVERY_POINTS)
         self.log_starts = self._read(LOG_STARTS)
+        self.cleaner_offsets = self._read(CLEANER_OFFSETS)
         self.high_watermarks = self._read(HIGH_WATERMARKS)
         self._written: dict[str, bytes] = {}
         self._generation = 0  # counts what makes a checkpoint that is being saved out of date
@@ -217,8 +220,9 @@ class LogDir:
             recovery_point=self.recovery_points.get(tp, 0),
             log_start=self.log_starts.get(tp, 0),
             events=self._events,
-            on_cut=self.write_recovery_points,
+            on_cut=self._write_cut,
         )
+        log.cleaned_end = self.cleaner_offsets.get(tp, 0)
         self._generation += 1
         self.logs[tp] = log
         self.offline.discard(tp)
@@ -233,6 +237,24 @@ class LogDir:
     def write_recovery_points(self) -> None:
         self._note_recovery_points()
         self._write(RECOVERY_POINTS, self.recovery_points)
+
+    def secure_recovery_points(self) -> None:
+        """As `write_recovery_points`, and no crash brings back those before."""
+        self.write_recovery_points()
+        self._disk.sync_dir(self.path)
+
+    def write_cleaner_offsets(self) -> None:
+        """Where the next compaction of each log begins, of those that were compacted."""
+        ends = {tp: log.cleaned_end for tp, log in self.logs.items() if log.cleaned_end > 0}
+        ends = {**self._offline_entries(self.cleaner_offsets), **ends}
+        if ends != self.cleaner_offsets:
+            self.cleaner_offsets = ends
+            self._write(CLEANER_OFFSETS, ends)
+
+    def _write_cut(self) -> None:
+        """A log was cut: what is written there from now on was neither flushed nor compacted."""
+        self.write_recovery_points()
+        self.write_cleaner_offsets()
 
     def _note_recovery_points(self) -> None:
         points = {tp: log.recovery_point for tp, log in self.logs.items()}
@@ -414,6 +436,7 @@ class LogManager:
         log_dir = self.dir_of(tp)
         del log_dir.logs[tp]
         log_dir.high_watermarks.pop(tp, None)
+        log_dir.write_cleaner_offsets()
         suffix = f"-{tp.partition}.{unique.hex}-delete"
         name = tp.topic[: _NAME_BYTES_MAX - len(suffix)] + suffix
         self._disk.rename(log.directory, f"{log_dir.path}/{name}")
