@@ -318,6 +318,7 @@ class Broker:
         """Every part that keeps values of keys which change while the broker runs."""
         self._config = self._services.config = config
         self._fetchers.resize(config.int("num.replica.fetchers"))
+        self._upkeep.configure(config)
         self._server.limit_connections(
             config.int("max.connections"), config.int("max.connections.per.ip")
         )

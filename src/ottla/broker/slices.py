@@ -9,6 +9,7 @@ from ottla.broker.partitions.replica_set import TopicSettings
 from ottla.broker.replication.fetcher import FetcherSettings
 from ottla.broker.server.connection import ConnectionLimits
 from ottla.broker.server.listener import ServerSettings
+from ottla.broker.storage.cleaner import CleanerSettings
 from ottla.broker.storage.log_config import LogConfig, TimestampType
 from ottla.config.broker import BrokerConfig
 from ottla.config.problems import ConfigError
@@ -42,7 +43,21 @@ def log_config(config: TopicConfig, broker: BrokerConfig) -> LogConfig:
         timestamp_after_max_ms=config.timestamp_after_max_ms,
         file_delete_delay_ms=config.int("file.delete.delay.ms"),
         compression_type=config.str("compression.type"),
+        delete_retention_ms=config.int("delete.retention.ms"),
+        min_cleanable_ratio=config.float("min.cleanable.dirty.ratio"),
+        min_compaction_lag_ms=config.int("min.compaction.lag.ms"),
+        max_compaction_lag_ms=config.int("max.compaction.lag.ms"),
         producer_id_expiration_ms=broker.int("producer.id.expiration.ms"),
+    )
+
+
+def cleaner_settings(config: BrokerConfig) -> CleanerSettings:
+    memory = config.int("log.cleaner.dedupe.buffer.size")
+    return CleanerSettings(
+        enabled=config.bool("log.cleaner.enable"),
+        threads=config.int("log.cleaner.threads"),
+        keys_bytes=int(memory * config.float("log.cleaner.io.buffer.load.factor")),
+        backoff_s=config.int("log.cleaner.backoff.ms") / 1000,
     )
 
 

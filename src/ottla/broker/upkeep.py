@@ -1,4 +1,6 @@
-"""What a broker does by the clock: retention, flushes, checkpoints, lagging ISR members."""
+"""What a broker does by the clock: retention, flushes, checkpoints, compaction, lagging ISR
+members.
+"""
 
 from dataclasses import dataclass
 
@@ -7,6 +9,8 @@ import trio
 from ottla.broker.ids import TopicPartition
 from ottla.broker.partitions.registry import PartitionRegistry
 from ottla.broker.partitions.replica_set import ReplicaSet
+from ottla.broker.slices import cleaner_settings
+from ottla.broker.storage.cleaner import Cleaner, CleanerSettings
 from ottla.broker.storage.log_dir import LogManager
 from ottla.config.broker import BrokerConfig
 from ottla.runtime.interfaces import Runtime
@@ -22,6 +26,7 @@ class UpkeepSettings:
     retention_check: float
     high_watermark_checkpoint: float
     lag_max: float
+    cleaner: CleanerSettings
 
     @classmethod
     def of(cls, config: BrokerConfig) -> "UpkeepSettings":
@@ -31,6 +36,7 @@ class UpkeepSettings:
                 config.int("replica.high.watermark.checkpoint.interval.ms") / 1000
             ),
             lag_max=config.int("replica.lag.time.max.ms") / 1000,
+            cleaner=cleaner_settings(config),
         )
 
 
@@ -50,6 +56,11 @@ class Upkeep:
         self._replicas = replicas
         self._logs = logs
         self._runtime = runtime
+        self._cleaner = Cleaner(settings.cleaner, logs, self._last_stable_offset_of, runtime)
+
+    def configure(self, config: BrokerConfig) -> None:
+        """The broker's configuration changed: take over what may change while it runs."""
+        self._cleaner.configure(cleaner_settings(config))
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -58,6 +69,7 @@ class Upkeep:
             nursery.start_soon(self._checkpoint)
             nursery.start_soon(self._flush)
             nursery.start_soon(self._retain)
+            nursery.start_soon(self._cleaner.run)
 
     async def _shrink_isrs(self) -> None:
         # Kafka looks twice within the lag time; a cap keeps a long one from delaying what is seen.
@@ -93,3 +105,7 @@ class Upkeep:
     def _high_watermark_of(self, tp: TopicPartition) -> int:
         partition = self._registry.get(tp)
         return 0 if partition is None else partition.high_watermark
+
+    def _last_stable_offset_of(self, tp: TopicPartition) -> int:
+        partition = self._registry.get(tp)
+        return 0 if partition is None else partition.last_stable_offset

@@ -279,7 +279,7 @@ LOG = table(
 )
 
 CLEANER = table(
-    Key("log.cleaner.enable", _T.BOOLEAN, True, "Whether logs are compacted at all.", acts=False),
+    Key("log.cleaner.enable", _T.BOOLEAN, True, "Whether logs are compacted at all."),
     Key(
         "log.cleaner.threads",
         _T.INT,
@@ -287,7 +287,6 @@ CLEANER = table(
         "Worker processes that compact logs.",
         at_least(0),
         update=_LIVE,
-        acts=False,
     ),
     Key(
         "log.cleaner.io.max.bytes.per.second",
@@ -303,7 +302,6 @@ CLEANER = table(
         128 * 1024 * 1024,
         "Memory for the keys seen in one pass, over all cleaner threads.",
         update=_LIVE,
-        acts=False,
     ),
     Key(
         "log.cleaner.io.buffer.size",
@@ -320,7 +318,6 @@ CLEANER = table(
         0.9,
         "How full the memory for keys may become.",
         update=_LIVE,
-        acts=False,
     ),
     Key(
         "log.cleaner.backoff.ms",
@@ -329,7 +326,6 @@ CLEANER = table(
         "Pause when there is nothing to compact.",
         at_least(0),
         update=_LIVE,
-        acts=False,
     ),
     Key(
         "log.cleaner.min.cleanable.ratio",
@@ -338,7 +334,6 @@ CLEANER = table(
         "Share of a log not compacted yet that makes it worth a pass.",
         between(0, 1),
         update=_LIVE,
-        acts=False,
     ),
     Key(
         "log.cleaner.delete.retention.ms",
@@ -347,7 +342,6 @@ CLEANER = table(
         "How long the marker of a deleted key stays in a compacted log.",
         at_least(0),
         update=_LIVE,
-        acts=False,
     ),
     Key(
         "log.cleaner.min.compaction.lag.ms",
@@ -356,7 +350,6 @@ CLEANER = table(
         "Age below which a record is not compacted.",
         at_least(0),
         update=_LIVE,
-        acts=False,
     ),
     Key(
         "log.cleaner.max.compaction.lag.ms",
@@ -365,7 +358,6 @@ CLEANER = table(
         "Age above which a record is compacted whatever the ratio.",
         at_least(1),
         update=_LIVE,
-        acts=False,
     ),
 )
 
