@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ottla.broker.ensemble.client import EnsembleClient
 from ottla.broker.ensemble.config_watcher import DEFAULT_ENTITY, read_configs
+from ottla.broker.ensemble.errors import ConnectionLoss, SessionExpired
 from ottla.broker.ids import BrokerId
 from ottla.broker.partitions.replica_set import TopicSettings
 from ottla.broker.slices import topic_settings
@@ -59,7 +60,7 @@ class DynamicConfig:
     # Reading
 
     async def read_broker(self) -> None:
-        """Take over what the ensemble has for this broker. EnsembleError."""
+        """Take over what the ensemble has for this broker; waits for the ensemble."""
         entities = (DEFAULT_ENTITY, self._own_entity)
         found = await self._read("brokers", entities)
         self._shared = found.get(DEFAULT_ENTITY, self._shared)
@@ -67,14 +68,20 @@ class DynamicConfig:
         self._apply()
 
     async def read_topics(self, names: Iterable[str]) -> None:
-        """Take over the overrides of these topics, for `settings`. EnsembleError."""
+        """Take over the overrides of these topics, for `settings`; waits for the ensemble."""
         self._topics.update(await self._read("topics", names))
 
     async def _read(self, kind: str, names: Iterable[str]) -> dict[str, dict[str, str]]:
         """As the ensemble has them; without those that were told meanwhile, which are newer."""
         began = self._told
         wanted = tuple(names)
-        found = await read_configs(self._client, kind, wanted)
+        while True:
+            try:
+                found = await read_configs(self._client, kind, wanted)
+                break
+            except (ConnectionLoss, SessionExpired):
+                # Who asks cannot go on without: a log must not begin with the wrong settings.
+                await self._client.wait_connected()
         for name in wanted:
             if name not in found:
                 self._events.error("config.entity_unreadable", entity=f"{kind}/{name}")

@@ -130,6 +130,10 @@ class ReplicaSet:
                     for state in topic.partition_states
                 )
             )
+            # The ensemble may have been out of reach for long, and this broker registered anew.
+            refused = self.fence(request.controller_epoch, request.broker_epoch)
+            if refused:
+                return LeaderAndIsrResponse(error_code=refused)
             errors: list[tuple[TopicId, TopicPartition, ErrorCode]] = []
             for topic in request.topic_states:
                 for state in topic.partition_states:
