@@ -133,7 +133,14 @@ def produce(
 def consume(bootstrap: str, topic: str, partitions: int, *, size: int, records: int) -> Rate:
     """Read `records` from the partitions' beginnings; the first ones are not measured."""
     consumer = Consumer(
-        {"bootstrap.servers": bootstrap, "group.id": "figures", "enable.auto.commit": False}
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "figures",
+            "enable.auto.commit": False,
+            # By default the client pauses for a second once it holds 100 000 records.
+            "queued.min.messages": 1_000_000,
+            "fetch.queue.backoff.ms": 5,
+        }
     )
     consumer.assign([TopicPartition(topic, index, 0) for index in range(partitions)])
     try:
