@@ -68,9 +68,9 @@ class _Waiting:
         """Only while the leadership lasts under which it was appended does the offset mean it."""
         partition = self.partition
         return (
-            partition.is_leader
+            partition.high_watermark >= self.end
             and partition.leader_epoch == self.leader_epoch
-            and partition.is_committed(self.end)
+            and partition.is_leader
         )
 
     async def wait(self) -> None:
@@ -97,9 +97,12 @@ class _Replicating:
         self._ctx = ctx
 
     def is_ready(self) -> bool:
-        return all(each.is_committed for each in self._waiting)
+        return _all_committed(self._waiting)
 
     async def wait(self) -> ProduceResponse:
+        # Of pipelined requests the later ones are mostly committed with the first.
+        if _all_committed(self._waiting) and not _below_min_isr(self._waiting):
+            return self._response
         with trio.move_on_at(self._deadline):
             for each in self._waiting:
                 await self._settle(each)
@@ -153,14 +156,24 @@ def handle(request: ProduceRequest, ctx: RequestContext) -> ProduceResponse | Pa
         _add_endpoints(response, ctx)
     if waiting:
         parked = _Replicating(response, waiting, ctx.now + request.timeout_ms / 1000, ctx)
-        if not all(each.is_committed for each in waiting) or _below_min_isr(waiting):
+        if not _all_committed(waiting) or _below_min_isr(waiting):
             return parked
     return response
 
 
+def _all_committed(waiting: list[_Waiting]) -> bool:
+    for each in waiting:  # noqa: SIM110  `all` of one is what most requests would pay for
+        if not each.is_committed:
+            return False
+    return True
+
+
 def _below_min_isr(waiting: list[_Waiting]) -> bool:
     """Let `wait_committed` judge, where the in-sync replicas are fewer than they should be."""
-    return any(len(each.partition.isr) < each.partition.min_isr for each in waiting)
+    for each in waiting:  # noqa: SIM110
+        if len(each.partition.isr) < each.partition.min_isr:
+            return True
+    return False
 
 
 def _leading(tp: TopicPartition, ctx: RequestContext) -> "Partition":
