@@ -85,6 +85,30 @@ async def test_all_topics_can_be_asked_for(autojump_clock, version, topics):
             assert (await peer.ask(MetadataRequest(topics=[]), version)).topics == []
 
 
+async def test_a_broker_that_knows_nothing_yet_waits_for_the_controller(autojump_clock, nursery):
+    """librdkafka may lose its next request after it was told of no brokers at all."""
+    metadata = MetadataCache()
+
+    async def controller() -> None:
+        await trio.sleep(1)
+        metadata.apply(update(topic("t", 7, partition(0, 2))))
+
+    nursery.start_soon(controller)
+    async with serving(API, metadata=metadata) as served:
+        peer = await served.connect()
+        response = await peer.ask(asked("t"), 12)
+        assert [each.node_id for each in response.brokers] == [1, 2, 3]
+        assert response.topics[0].partitions[0].leader_id == 2
+
+
+async def test_without_any_controller_the_answer_comes_all_the_same(autojump_clock):
+    async with serving(API, metadata=MetadataCache()) as served:
+        peer = await served.connect()
+        response = await peer.ask(asked("t"), 12)
+        assert list(response.brokers) == []
+        assert response.topics[0].error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+
 async def test_an_answer_is_made_anew_when_the_cluster_changes(autojump_clock):
     metadata = cache(topic("t", 7, partition(0, 2)))
     async with serving(API, metadata=metadata) as served:

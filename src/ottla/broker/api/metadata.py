@@ -8,6 +8,9 @@ operations; without an authorizer everybody may do everything. 12: topics by id.
 A topic that does not exist is created when the request and `auto.create.topics.enable` allow it.
 The answer then waits a moment for its leaders, so that most clients need not ask again, and says
 LEADER_NOT_AVAILABLE where there is none yet. Encodings are kept until the cache changes.
+
+A broker that has just started and has not heard from the controller yet waits for it a moment,
+instead of telling of a cluster without brokers, which clients take badly.
 """
 
 from collections.abc import Iterable
@@ -36,8 +39,30 @@ CLUSTER_OPERATIONS = sum(1 << operation for operation in (5, 7, 8, 9, 10, 11, 12
 
 IDS_SINCE = 12
 LEADER_WAIT_S = 2.0
+FIRST_IMAGE_WAIT_S = 3.0
 
 Asked = tuple[str | TopicId, ...] | None  # None: all topics
+
+
+class _Arriving:
+    """A parked answer: the controller has not told this broker of the cluster yet."""
+
+    __slots__ = ("_asked", "_ctx", "_request")
+
+    def __init__(self, request: MetadataRequest, asked: Asked, ctx: RequestContext) -> None:
+        self._request = request
+        self._asked = asked
+        self._ctx = ctx
+
+    async def wait(self) -> MetadataResponse:
+        metadata = self._ctx.services.metadata
+        with trio.move_on_after(FIRST_IMAGE_WAIT_S):
+            while not metadata.generation:
+                await metadata.wait_changed()
+        missing = _missing(self._request, self._asked, self._ctx)
+        if missing:
+            return await _Creating(self._request, self._asked, missing, self._ctx).wait()
+        return _response(self._request, self._asked, self._ctx)
 
 
 class _Creating:
@@ -72,20 +97,11 @@ class _Creating:
 def handle(request: MetadataRequest, ctx: RequestContext) -> Encoded | Parked:
     asked = _asked(request, ctx.api_version)
     services = ctx.services
-    if (
-        asked
-        and request.allow_auto_topic_creation
-        and services.config.bool("auto.create.topics.enable")
-    ):
-        missing = [
-            name
-            for name in asked
-            if isinstance(name, str)
-            and services.metadata.topic(name) is None
-            and name_error(name) == ErrorCode.NONE
-        ]
-        if missing:
-            return _Creating(request, asked, missing, ctx)
+    if not services.metadata.generation:
+        return _Arriving(request, asked, ctx)
+    missing = _missing(request, asked, ctx)
+    if missing:
+        return _Creating(request, asked, missing, ctx)
     key = (
         ctx.api_version,
         ctx.listener_name,
@@ -98,6 +114,24 @@ def handle(request: MetadataRequest, ctx: RequestContext) -> Encoded | Parked:
             key, lambda: codec.encode(_response(request, asked, ctx), ctx.api_version)
         )
     )
+
+
+def _missing(request: MetadataRequest, asked: Asked, ctx: RequestContext) -> list[str]:
+    """Topics to create first."""
+    services = ctx.services
+    if (
+        not asked
+        or not request.allow_auto_topic_creation
+        or not services.config.bool("auto.create.topics.enable")
+    ):
+        return []
+    return [
+        name
+        for name in asked
+        if isinstance(name, str)
+        and services.metadata.topic(name) is None
+        and name_error(name) == ErrorCode.NONE
+    ]
 
 
 def _asked(request: MetadataRequest, version: int) -> Asked:
