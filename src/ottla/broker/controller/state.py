@@ -300,7 +300,9 @@ class ControllerState:
     def deletion_awaits_only_the_dead(self, topic: str) -> bool:
         """Whether no live broker has a replica any more, but one that is down has."""
         pending = self.deleting.get(topic)
-        return bool(pending) and not any(replica in self.brokers for _, replica in pending)
+        if not pending:
+            return False
+        return not any(replica in self.brokers for _, replica in pending)
 
     # --- invariants ------------------------------------------------------------------------
 
