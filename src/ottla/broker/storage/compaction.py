@@ -119,13 +119,12 @@ def compact(disk: Disk, order: Order) -> Iterator[Cleaned | Finished]:
 
 def grouped(segments: Sequence[SegmentSize], order: Order) -> list[list[SegmentSize]]:
     """Neighbours that fit into one segment, by their size, their indexes and their offsets."""
-    ends = [segment.base for segment in segments[1:]] + [order.end]
     # An entry of an index follows at least so many bytes after the one before.
     indexed_bytes = max(order.index_interval, HEADER_BYTES) * order.index_entries_max
     bytes_max = min(order.group_bytes, indexed_bytes)
     groups: list[list[SegmentSize]] = []
     size = 0
-    for segment, end in zip(segments, ends, strict=True):
+    for segment, end in _with_ends(segments, order.end):
         if (
             groups
             and size + segment.size <= bytes_max
@@ -139,13 +138,18 @@ def grouped(segments: Sequence[SegmentSize], order: Order) -> list[list[SegmentS
     return groups
 
 
+def _with_ends(segments: Sequence[SegmentSize], end: int) -> Iterator[tuple[SegmentSize, int]]:
+    """Each segment and where it ends, which is where the next one begins."""
+    for at, segment in enumerate(segments, 1):
+        yield segment, segments[at].base if at < len(segments) else end
+
+
 def _latest_offsets(disk: Disk, order: Order) -> LatestOffsets:
     """The newest record of each key from the first dirty offset on, up to where memory ends."""
     latest = LatestOffsets(order.room_bytes)
     latest.latest = order.first_dirty - 1
     txns = TxnsSeen(txn for txn in order.aborted if txn.last_offset >= order.first_dirty)
-    ends = [segment.base for segment in order.segments[1:]] + [order.end]
-    for segment, end in zip(order.segments, ends, strict=True):
+    for segment, end in _with_ends(order.segments, order.end):
         if end <= order.first_dirty:
             continue
         for header, batch in _batches(disk, order.directory, segment):

@@ -31,7 +31,7 @@ class TxnIndex:
         self._disk = disk
         self.path = path
         self._entries: list[AbortedTxn] | None = None if exists else []
-        self._unsynced = False
+        self._unsynced = exists  # by a process that may have been killed
 
     def entries(self) -> list[AbortedTxn]:
         if self._entries is None:
