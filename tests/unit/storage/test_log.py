@@ -351,3 +351,17 @@ def test_internal_appends_may_carry_what_clients_may_not() -> None:
     late = batch(b"v", timestamp=NOW_MS + 2 * HOUR_MS, base_offset=9)
     log.append_as_leader(late, leader_epoch=0, now_ms=NOW_MS, origin=Origin.INTERNAL)
     assert log.log_end == 1
+
+
+def test_a_receive_buffer_is_written_into_and_anything_else_is_copied() -> None:
+    log = open_log()
+    given = batch(b"a", b"b")
+    append(log, given)
+    buffer = bytearray(batch(b"c"))
+    append(log, memoryview(buffer))
+    kept = memoryview(bytes(batch(b"d")))
+    append(log, kept)
+    assert [record.offset for record in records_of(log)] == [0, 1, 2, 3]
+    assert given == batch(b"a", b"b")
+    assert bytes(kept) == batch(b"d")
+    assert int.from_bytes(buffer[:8], "big") == 2

@@ -73,8 +73,15 @@ class AppendedBatch(NamedTuple):
     size: int
 
 
+def in_place(data: BytesLike) -> bytearray | memoryview:
+    """What `assign` may write into: `data` itself if it is a writable view, else a copy."""
+    if type(data) is memoryview and not data.readonly:
+        return data
+    return bytearray(data)
+
+
 def assign(
-    buffer: bytearray,
+    buffer: bytearray | memoryview,
     config: LogConfig,
     *,
     next_offset: int,
@@ -273,7 +280,9 @@ def _marker(data: BytesLike, position: int) -> ControlMarker | None:
         raise CorruptMessage(str(error)) from None
 
 
-def _stamp(buffer: bytearray, position: int, end: int, attributes: int, now_ms: int) -> None:
+def _stamp(
+    buffer: bytearray | memoryview, position: int, end: int, attributes: int, now_ms: int
+) -> None:
     """Make `now_ms` the time of all records; the checksum covers that."""
     _INT16.pack_into(buffer, position + _ATTRIBUTES_AT, attributes | LOG_APPEND_TIME_BIT)
     _INT64.pack_into(buffer, position + _MAX_TIMESTAMP_AT, now_ms)
@@ -282,7 +291,9 @@ def _stamp(buffer: bytearray, position: int, end: int, attributes: int, now_ms: 
     _UINT32.pack_into(buffer, position + CRC_AT, crc)
 
 
-def _check_records(buffer: bytearray, position: int, config: LogConfig, now_ms: int) -> None:
+def _check_records(
+    buffer: bytearray | memoryview, position: int, config: LogConfig, now_ms: int
+) -> None:
     try:
         records = read_records(buffer, position)
     except DecodeError as error:
@@ -297,4 +308,4 @@ def _check_records(buffer: bytearray, position: int, config: LogConfig, now_ms: 
             )
 
 
-__all__ = ["AppendedBatch", "accept", "assign", "recompressed", "runs"]
+__all__ = ["AppendedBatch", "accept", "assign", "in_place", "recompressed", "runs"]

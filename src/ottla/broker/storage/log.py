@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ottla.broker.errors import KafkaStorageError, OffsetOutOfRange, RecordListTooLarge
 from ottla.broker.ids import TopicId, TopicPartition
 from ottla.broker.storage import files
-from ottla.broker.storage.batches import AppendedBatch, accept, assign, recompressed, runs
+from ottla.broker.storage.batches import AppendedBatch, accept, assign, in_place, recompressed, runs
 from ottla.broker.storage.epochs import LeaderEpochs
 from ottla.broker.storage.loading import Loader
 from ottla.broker.storage.log_config import FOREVER, LogConfig
@@ -197,6 +197,8 @@ class Log:
     ) -> AppendInfo:
         """Give the batches in `data` offsets from the log's end on, and append them.
 
+        A writable view, as of a receive buffer, is the log's from then on: offsets and epoch are
+        written into it, whatever comes of it. Anything else is copied first.
         Raises CorruptMessage, InvalidRecord, RecordTooLarge, RecordListTooLarge, UnsupportedFormat,
         InvalidTimestamp, OutOfOrderSequence, InvalidProducerEpoch, InvalidTxnState,
         TransactionHomeFenced, KafkaStorageError; then nothing was appended.
@@ -206,7 +208,7 @@ class Log:
         config = self.config
         self._now_ms = now_ms
         codec = config.codec
-        buffer = bytearray(data) if codec is None else recompressed(data, codec)
+        buffer = in_place(data) if codec is None else recompressed(data, codec)
         batches = assign(
             buffer,
             config,
