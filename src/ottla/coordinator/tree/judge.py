@@ -83,7 +83,7 @@ class Judge:
         reader = Reader(body)
         if opcode == OpCode.CREATE_TTL:
             return self._create(opcode, CreateTTLRequest.decode(reader))
-        path = reader.string()
+        path = reader.present_string()
         data = reader.buffer()
         # Nearly all access lists are among those in use already: no need to take them apart.
         acl = in_use(body[reader.at : -4])
@@ -124,11 +124,13 @@ class Judge:
         return self._check(CheckVersionRequest.decode(Reader(body)))
 
     def sync_body(self, body: bytes, _opcode: int) -> bytes:
-        return put_string(SyncRequest.decode(Reader(body)).path)
+        reader = Reader(body)
+        SyncRequest.decode(reader)
+        return body[: reader.at]  # goes back as it came, null too
 
     def multi_body(self, body: bytes, _opcode: int) -> bytes:
         """All or nothing. One that failed is a transaction too, of errors only."""
-        operations = MultiRequest.decode(Reader(body)).operations
+        operations = [_resolved(*one) for one in MultiRequest.decode(Reader(body)).operations]
         decided: list[tuple[int, int, bytes]] = []
         for opcode, request in operations:
             try:
@@ -156,8 +158,6 @@ class Judge:
                 version = self._set_data(path, expected)
                 return _PACK_INT(version) + put_string(path) + put_buffer(data)
             case CreateRequest() | CreateTTLRequest():
-                if request.flags not in _MODES:
-                    raise DecodeError(f"create mode {request.flags}")
                 return self._create(opcode, request)
             case DeleteRequest():
                 return self._delete(request)
@@ -207,12 +207,15 @@ class Judge:
         return b"%b%b%b%b" % (head, put_string(path), put_buffer(request.data), acl.encoded)
 
     def _owner_of_new(self, opcode: int, request: CreateRequest | CreateTTLRequest) -> int:
+        """The opcode tells containers and TTL nodes from others, the mode all the rest."""
         mode = request.flags
         if mode not in _MODES:
             raise Refused(ZkError.BADARGUMENTS)
         if mode in _WITH_TTL and not self._extended_types:
             raise Refused(ZkError.UNIMPLEMENTED)
-        if isinstance(request, CreateTTLRequest):
+        if opcode == OpCode.CREATE_TTL:
+            assert isinstance(request, CreateTTLRequest)
+            # ZooKeeper 3.9 lets another mode with a negative ttl pass here, and dies of it later.
             if mode not in _WITH_TTL or not 0 < request.ttl <= TTL_MAX_MS:
                 raise Refused(ZkError.BADARGUMENTS)
             return ttl_owner(request.ttl)
@@ -267,6 +270,21 @@ class Judge:
         if expanded is None:
             raise Refused(ZkError.INVALIDACL)
         return expanded
+
+
+def _resolved(opcode: int, request: OpRequest) -> tuple[int, OpRequest]:
+    """An operation of a multi under the opcode that it counts as: for creations the mode decides.
+
+    All of a multi is refused for one whose mode makes no sense, before any is looked at.
+    """
+    if isinstance(request, CreateRequest):
+        if request.flags not in _MODES or request.flags in _WITH_TTL:
+            raise DecodeError(f"create mode {request.flags}")
+    elif not isinstance(request, CreateTTLRequest) or request.flags in _WITH_TTL:
+        return opcode, request
+    if request.flags == CreateMode.CONTAINER:
+        return int(OpCode.CREATE_CONTAINER), request
+    return int(OpCode.CREATE) if opcode == OpCode.CREATE_TTL else opcode, request
 
 
 def _next_version(current: int, expected: int) -> int:

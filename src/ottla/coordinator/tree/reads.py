@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ottla.coordinator.tree.access import AuthIds
+from ottla.coordinator.tree.paths import ROOT
 from ottla.coordinator.tree.tree import Tree
 from ottla.coordinator.tree.values import Refused
 from ottla.coordinator.tree.watches import Watches
@@ -54,7 +55,7 @@ def answer(tree: Tree, watches: Watches, asker: Asker, opcode: int, body: Reader
 
 
 def _readable(tree: Tree, path: str, auth: AuthIds) -> Znode:
-    node = tree.nodes.get(path)
+    node = tree.nodes.get(path or ROOT)  # the root has both names
     if node is None:
         raise Refused(ZkError.NONODE)
     acl = node.acl
@@ -64,7 +65,7 @@ def _readable(tree: Tree, path: str, auth: AuthIds) -> Znode:
 
 
 def _get_data(tree: Tree, watches: Watches, asker: Asker, body: Reader) -> bytes:
-    path = body.string()
+    path = body.present_string()
     watch = body.boolean()
     node = _readable(tree, path, asker.auth)
     if watch:
@@ -73,11 +74,11 @@ def _get_data(tree: Tree, watches: Watches, asker: Asker, body: Reader) -> bytes
 
 
 def _exists(tree: Tree, watches: Watches, asker: Asker, body: Reader) -> bytes:
-    path = body.string()
+    path = body.present_string()
     watch = body.boolean()
     if "\0" in path:
         raise Refused(ZkError.BADARGUMENTS)
-    node = _readable(tree, path, asker.auth) if path in tree.nodes else None
+    node = _readable(tree, path, asker.auth) if (path or ROOT) in tree.nodes else None
     if watch:
         watches.watch_data(path, asker.session_id)
     if node is None:
@@ -95,7 +96,7 @@ def _get_children2(tree: Tree, watches: Watches, asker: Asker, body: Reader) -> 
 
 
 def _children(tree: Tree, watches: Watches, asker: Asker, body: Reader) -> Znode:
-    path = body.string()
+    path = body.present_string()
     watch = body.boolean()
     node = _readable(tree, path, asker.auth)
     if watch:
@@ -104,7 +105,7 @@ def _children(tree: Tree, watches: Watches, asker: Asker, body: Reader) -> Znode
 
 
 def _get_acl(tree: Tree, _watches: Watches, asker: Asker, body: Reader) -> bytes:
-    node = tree.nodes.get(body.string())
+    node = tree.nodes.get(body.present_string() or ROOT)
     if node is None:
         raise Refused(ZkError.NONODE)
     if not node.acl.permits(_READ | _ADMIN, asker.auth):
@@ -122,9 +123,10 @@ def _without_hash(acl: ACL) -> ACL:
 
 
 def _get_all_children_number(tree: Tree, _watches: Watches, asker: Asker, body: Reader) -> bytes:
-    path = body.string()
+    path = body.present_string()
     node = _readable(tree, path, asker.auth)
-    return GetAllChildrenNumberResponse(_descendants(tree, path, node)).encode()
+    # By its other name the root counts as below itself, as in ZooKeeper.
+    return GetAllChildrenNumberResponse(_descendants(tree, path, node) + (not path)).encode()
 
 
 def _descendants(tree: Tree, path: str, node: Znode) -> int:
@@ -186,6 +188,10 @@ def _watcher_type(kind: int) -> WatcherType:
         raise Refused(ZkError.MARSHALLINGERROR) from None
 
 
+def _reconfig(_tree: Tree, _watches: Watches, _asker: Asker, _body: Reader) -> bytes:
+    raise Refused(ZkError.RECONFIGDISABLED)
+
+
 def _multi_read(tree: Tree, watches: Watches, asker: Asker, body: Reader) -> bytes:
     results: list[tuple[int, int, bytes]] = []
     for opcode, request in MultiRequest.decode(body).operations:
@@ -214,6 +220,7 @@ _HANDLERS: dict[int, _Handler] = {
     OpCode.CHECK_WATCHES: _check_watches,
     OpCode.REMOVE_WATCHES: _remove_watches,
     OpCode.MULTI_READ: _multi_read,
+    OpCode.RECONFIG: _reconfig,  # members are fixed by configuration
 }
 READS = frozenset(_HANDLERS)
 

@@ -269,7 +269,7 @@ class Tree:
         return self.nodes[reader.string()].encoded_stat()
 
     def _sync(self, reader: Reader, _opcode: int, _session_id: int) -> bytes:
-        return put_string(reader.string())
+        return bytes(reader.data[reader.at : reader.end])
 
     def _multi(self, reader: Reader, _opcode: int, session_id: int) -> bytes:
         operations = txns.decode_multi(reader)

@@ -130,7 +130,7 @@ class Watches:
             fired.append((session_id, WatcherEvent(int(kind), _CONNECTED, path)))
 
         for path in request.data_watches:
-            node = tree.nodes.get(path)
+            node = tree.nodes.get(path or ROOT)
             if node is None:
                 fire(EventType.NODE_DELETED, path)
             elif node.mzxid > since:
@@ -138,12 +138,12 @@ class Watches:
             else:
                 self.watch_data(path, session_id)
         for path in request.exist_watches:
-            if path in tree.nodes:
+            if (path or ROOT) in tree.nodes:
                 fire(EventType.NODE_CREATED, path)
             else:
                 self.watch_data(path, session_id)
         for path in request.child_watches:
-            node = tree.nodes.get(path)
+            node = tree.nodes.get(path or ROOT)
             if node is None:
                 fire(EventType.NODE_DELETED, path)
             elif node.pzxid > since:

@@ -99,6 +99,14 @@ class Reader:
         except UnicodeDecodeError:
             raise DecodeError(f"string at {at} is not UTF-8") from None
 
+    def present_string(self) -> str:
+        """A string that may be empty but not null."""
+        at = self.at
+        text = self.string()
+        if not text and self.data[at] == 0xFF:
+            raise DecodeError("null where a string was expected")
+        return text
+
     def string_or_none(self) -> str | None:
         at = self.at
         text = self.string()

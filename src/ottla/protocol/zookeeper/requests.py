@@ -23,7 +23,8 @@ class CreateRequest(NamedTuple):
 
     @classmethod
     def decode(cls, reader: Reader) -> Self:
-        return cls(reader.string(), reader.buffer(), get_acls(reader), reader.int32())
+        path, data = reader.present_string(), reader.buffer()
+        return cls(path, data, get_acls(reader), reader.int32())
 
 
 class CreateTTLRequest(NamedTuple):
@@ -41,7 +42,7 @@ class CreateTTLRequest(NamedTuple):
 
     @classmethod
     def decode(cls, reader: Reader) -> Self:
-        path, data, acl = reader.string(), reader.buffer(), get_acls(reader)
+        path, data, acl = reader.present_string(), reader.buffer(), get_acls(reader)
         return cls(path, data, acl, reader.int32(), reader.int64())
 
 
@@ -59,6 +60,10 @@ class _PathAndVersion(NamedTuple):
 
 class DeleteRequest(_PathAndVersion):
     __slots__ = ()
+
+    @classmethod
+    def decode(cls, reader: Reader) -> Self:
+        return cls(reader.present_string(), reader.int32())
 
 
 class CheckVersionRequest(_PathAndVersion):
