@@ -149,8 +149,14 @@ class BrokerConfig(Values):
         return self._layers.by_source.get(source, {})
 
     def differences(self, other: "BrokerConfig") -> set[str]:
-        """The keys whose values differ."""
-        return {name for name in BROKER_KEYS if self[name] != other[name]}
+        """The keys that are set to different values anywhere, whether those count or not."""
+        return {
+            name
+            for source in _LAYERED
+            for one, two in ((self.layer(source), other.layer(source)),)
+            for name in one.keys() | two.keys()
+            if one.get(name) != two.get(name)
+        }
 
     def is_set(self, name: str) -> bool:
         return name in self._set

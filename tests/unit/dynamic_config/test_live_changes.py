@@ -133,8 +133,11 @@ async def test_broker_defaults_reach_topics_without_a_value_of_their_own(autojum
         assert await value(cluster, 2, BROKER, "2", "log.segment.bytes") == ("9000", 2)
         assert await value(cluster, 1, BROKER, "1", "log.segment.bytes") == ("7000", 3)
         assert await value(cluster, 2, BROKER, "", "log.segment.bytes") == ("7000", 3)
+        await alter(cluster, 1, BROKER, "", log_segment_bytes="8000")
+        # What does not count for this broker is known to it all the same.
+        assert await value(cluster, 2, BROKER, "", "log.segment.bytes") == ("8000", 3)
         await alter(cluster, 2, BROKER, "2", log_segment_bytes=None)
-        assert cluster.services(2).config.int("log.segment.bytes") == 7000
+        assert cluster.services(2).config.int("log.segment.bytes") == 8000
 
 
 async def test_parts_that_keep_values_take_the_new_ones(autojump_clock):
