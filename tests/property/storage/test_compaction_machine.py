@@ -2,6 +2,7 @@
 cut short at any change of the disk.
 """
 
+import contextlib
 import random
 from dataclasses import dataclass
 
@@ -45,6 +46,7 @@ class Written:
 
 
 Key = st.integers(0, 5).map(lambda n: b"key-%d" % n * (1 + 9 * (n % 2)))  # short and long ones
+Producer = st.sampled_from([1, 2])
 Records = st.lists(st.tuples(Key, st.booleans()), min_size=1, max_size=4)
 
 
@@ -120,12 +122,21 @@ class CompactionMachine(RuleBasedStateMachine):
     def write_as_idempotent(self, records: list[tuple[bytes, bool]], producer: int) -> None:
         self.append_records(records, producer, Codec.NONE, is_txn=False)
 
-    @rule(records=Records, producer=st.sampled_from([1, 2]))
+    @rule(records=Records, producer=Producer)
     def write_in_transaction(self, records: list[tuple[bytes, bool]], producer: int) -> None:
         if producer not in self.open_txns:
             self.open_txns.add(producer)
             self.txns[producer] = self.txns.get(producer, 0) + 1
         self.append_records(records, producer, Codec.NONE, is_txn=True)
+
+    @rule(records=Records, producer=Producer, commits=st.booleans(), rolls=st.booleans())
+    def write_whole_transaction(
+        self, records: list[tuple[bytes, bool]], producer: int, commits: bool, rolls: bool
+    ) -> None:
+        self.write_in_transaction(records, producer)
+        if rolls:
+            self.roll()
+        self.end_transactions(commits)
 
     @rule(commits=st.booleans())
     def end_transactions(self, commits: bool) -> None:
@@ -144,6 +155,11 @@ class CompactionMachine(RuleBasedStateMachine):
     def wait(self, step_ms: int) -> None:
         self.now_ms += step_ms
         self.log.remove_doomed(self.now_ms)
+
+    def seal(self) -> None:
+        """Have everything so far in sealed segments."""
+        self.roll()
+        self.append_records([(b"other", True)], None, Codec.NONE, is_txn=False)
 
     @rule()
     def roll(self) -> None:
@@ -176,21 +192,22 @@ class CompactionMachine(RuleBasedStateMachine):
         assert finished.end > self.cleaned_end or end <= self.cleaned_end
         self.cleaned_end = finished.end
 
-    @rule(room_bytes=st.sampled_from([1, 600, 1 << 20]))
-    def compact_whole(self, room_bytes: int) -> None:
+    @rule(room_bytes=st.sampled_from([1, 600, 1 << 20, 1 << 20]), seals=st.booleans())
+    def compact_whole(self, room_bytes: int, seals: bool) -> None:
+        if seals:
+            self.seal()
         self.compact(room_bytes)
         keys = [record.key for record in self.visible() if record.offset < self.cleaned_end]
         assert len(keys) == len(set(keys)), "a key is there twice below the cleaned end"
 
     @rule(fuse=st.integers(0, 60), seed=st.integers(0, 1 << 32))
     def compact_until_the_power_goes(self, fuse: int, seed: int) -> None:
+        self.seal()
         self.log.flush()  # what is not flushed is the other machine's affair
         self.recovery_point = self.log.recovery_point
         self.disk.fuse = fuse
-        try:
+        with contextlib.suppress(PowerCut):
             self.compact(1 << 20)
-        except PowerCut:
-            pass
         self.disk.fuse = None
         self.memory.crash(random.Random(seed))
         self.reopen(clean=False)
