@@ -140,3 +140,26 @@ def test_session_file_round_trip(session_id):
     assert file.load() == session
     file.clear()
     assert file.load() is None
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_a_session_that_ends_during_the_start_is_followed_by_another(
+    seed, members, new_client, session_file, events
+):
+    """Nothing that a start does is bound to one session; found by simulation seed 12."""
+    rng = random.Random(seed)
+    client = await new_client(timeout_ms=4000, seed=seed)
+
+    async def end_sessions():
+        for _ in range(rng.randint(1, 4)):
+            for _ in range(rng.randint(1, 60)):
+                await trio.lowlevel.checkpoint()
+            members.expire(client.session.id)
+            await client.wait_connected()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(end_sessions)
+        await prepare_cluster(client, random.Random(1))
+        await register(client, session_file, events)
+    await register(client, session_file, events)
+    assert members.tree.nodes[paths.broker(1)].owner == client.session.id

@@ -11,7 +11,7 @@ import trio
 
 from ottla.broker.ensemble import encodings, paths
 from ottla.broker.ensemble.client import EnsembleClient
-from ottla.broker.ensemble.errors import ConnectionLoss, NodeExists, NoNode
+from ottla.broker.ensemble.errors import ConnectionLoss, NodeExists, NoNode, SessionExpired
 from ottla.broker.ensemble.stale_session import SessionFile
 from ottla.broker.ensemble.values import BrokerInfo
 from ottla.broker.ensemble.watches import WatchEvent
@@ -20,6 +20,8 @@ from ottla.protocol.zookeeper.opcodes import CreateMode
 from ottla.runtime.interfaces import Events, WallClock
 
 RESERVED_BROKER_ID_MAX = 1000
+# What is done here may be done again, in another session too.
+_INTERRUPTED = (ConnectionLoss, SessionExpired)
 
 
 class BrokerIdTaken(Exception):
@@ -34,13 +36,22 @@ class BrokerIdTaken(Exception):
 
 async def prepare_cluster(client: EnsembleClient, rng: Random) -> str:
     """Create what every cluster has, and return its id (22 characters), making one if need be."""
-    await client.create_chroot()
+    while True:
+        try:
+            await client.create_chroot()
+            break
+        except _INTERRUPTED:
+            await client.wait_connected()
     for path in paths.PERSISTENT:
         await _until_done(client, path, None)
     proposed = encodings.encode_uuid(UUID(int=rng.getrandbits(128), version=4))
     await _until_done(client, paths.CLUSTER_ID, encodings.encode_cluster_id(proposed))
-    data, _ = await client.get_data(paths.CLUSTER_ID)
-    return encodings.decode_cluster_id(data)
+    while True:
+        try:
+            data, _ = await client.get_data(paths.CLUSTER_ID)
+            return encodings.decode_cluster_id(data)
+        except _INTERRUPTED:
+            await client.wait_connected()
 
 
 async def _until_done(client: EnsembleClient, path: str, data: bytes | None) -> None:
@@ -54,7 +65,7 @@ async def _until_done(client: EnsembleClient, path: str, data: bytes | None) -> 
             return
         except NodeExists:
             return
-        except ConnectionLoss:
+        except _INTERRUPTED:
             await client.wait_connected()
 
 
@@ -66,7 +77,7 @@ async def allocate_broker_id(
         try:
             stat = await client.set_data(paths.BROKER_SEQUENCE, b"")
             return BrokerId(reserved_max + stat.version)
-        except ConnectionLoss:
+        except _INTERRUPTED:
             await client.wait_connected()  # a number that was taken in vain does no harm
 
 
@@ -111,13 +122,13 @@ async def register_broker(
             _, stat = await client.create2(path, data, CreateMode.EPHEMERAL)
             events.info("broker.registered", broker=broker.id, broker_epoch=stat.czxid)
             return stat.czxid
-        except ConnectionLoss:
+        except _INTERRUPTED:
             continue
         except NodeExists:
             pass
         try:
             found, stat = await client.get_data(path)
-        except (NoNode, ConnectionLoss):
+        except (NoNode, *_INTERRUPTED):
             continue
         if stat.ephemeral_owner == client.session.id:
             return stat.czxid
@@ -141,7 +152,7 @@ async def _wait_gone(client: EnsembleClient, path: str, deadline: float) -> None
         try:
             if await client.exists(path, watch=fired) is not None:
                 await gone.wait()
-        except ConnectionLoss:
+        except _INTERRUPTED:
             return
 
 
