@@ -132,7 +132,7 @@ class MemoryPartition:
     def subscribe(self, waiter: trio.Event, *, log_end: bool) -> None:
         self._waiters[waiter] = None
 
-    def unsubscribe(self, waiter: trio.Event) -> None:
+    def unsubscribe(self, waiter: trio.Event, *, log_end: bool) -> None:
         self._waiters.pop(waiter, None)
 
     @property

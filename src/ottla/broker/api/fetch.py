@@ -83,7 +83,7 @@ class _Fetch:
         self._replica_id = replica_id(request)
         self._replica_epoch = request.replica_state.replica_epoch
         self._max_bytes = min(request.max_bytes, ctx.services.config.int("fetch.max.bytes"))
-        self._watched: list[Partition] = []
+        self._watched: list[tuple[Partition, int]] = []  # with their changes as of it
 
     def answer(self, now: float, *, final: bool) -> FetchResponse | None:
         """Read everything once; None when that is too little and there is time left."""
@@ -115,18 +115,18 @@ class _Fetch:
         while True:
             changed = trio.Event()
             watched = self._watched
-            for partition in watched:
+            is_outdated = False  # something came since the last reading, before anybody subscribed
+            for partition, changes in watched:
                 partition.subscribe(changed, log_end=is_follower)
+                if partition.changes != changes:
+                    is_outdated = True
             try:
-                # Something may have come since the last reading, before anybody subscribed.
-                now = trio.current_time()
-                if response := self.answer(now, final=now >= self._deadline):
-                    return response
-                with trio.move_on_at(self._deadline):
-                    await changed.wait()
+                if not is_outdated:
+                    with trio.move_on_at(self._deadline):
+                        await changed.wait()
             finally:
-                for partition in watched:
-                    partition.unsubscribe(changed)
+                for partition, _ in watched:
+                    partition.unsubscribe(changed, log_end=is_follower)
             now = trio.current_time()
             if response := self.answer(now, final=now >= self._deadline):
                 return response
@@ -144,7 +144,7 @@ class _Fetch:
             )
         ):
             return False
-        self._watched.append(partition)
+        self._watched.append((partition, asked.changes))
         return True
 
     def _read(
@@ -154,7 +154,6 @@ class _Fetch:
         asked.changes = UNREAD
         try:
             partition = self._find(asked)
-            self._watched.append(partition)
             if self._replica_id >= 0:
                 info = partition.fetch_for_follower(
                     self._replica_id,
@@ -178,6 +177,8 @@ class _Fetch:
                 )
         except BrokerError as error:
             return self._error(asked, error), None
+        # After the reading, as a follower's moves the high watermark.
+        self._watched.append((partition, partition.changes))
         data = PartitionData(
             partition_index=asked.index,
             high_watermark=info.high_watermark,

@@ -408,9 +408,9 @@ class Partition:
         """Set `waiter` once when the readable end moves (log end, or committed end) or the role."""
         (self._end_subscribers if log_end else self._committed_subscribers).add(waiter)
 
-    def unsubscribe(self, waiter: trio.Event) -> None:
-        self._end_subscribers.discard(waiter)
-        self._committed_subscribers.discard(waiter)
+    def unsubscribe(self, waiter: trio.Event, *, log_end: bool) -> None:
+        """Take back `subscribe` of the same arguments."""
+        (self._end_subscribers if log_end else self._committed_subscribers).discard(waiter)
 
     def _committed_moved(self, leader: LeaderReplica) -> None:
         assert leader.high_watermark >= self.high_watermark
