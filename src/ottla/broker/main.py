@@ -56,7 +56,7 @@ from ottla.broker.storage.log_dir import ForeignLogDir, LogDirInUse, LogManager
 from ottla.broker.upkeep import Upkeep, UpkeepSettings
 from ottla.config.broker import BrokerConfig
 from ottla.runtime.interfaces import Address, Runtime
-from ottla.runtime.supervise import CannotStart
+from ottla.runtime.supervise import CannotStart, Misconfigured
 
 SESSION_FILE = ".ensemble-session"
 END_SESSION_TIMEOUT_S = 3.0
@@ -398,7 +398,7 @@ class Broker:
                 events=self._runtime.events,
             )
         except BrokerIdTaken as error:
-            raise CannotStart(str(error)) from error
+            raise Misconfigured(str(error)) from error
         self._epoch = BrokerEpoch(epoch)
         return sessions_begun
 

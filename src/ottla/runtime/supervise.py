@@ -23,6 +23,10 @@ class CannotStart(Exception):
     """A daemon cannot start, for a reason that its user can remove; the text is one line."""
 
 
+class Misconfigured(CannotStart):
+    """The reason is its configuration, though only the rest of the cluster could show it."""
+
+
 class Body(Protocol):
     """What a daemon does. `stop` set: hand over, close, return."""
 
@@ -104,4 +108,4 @@ def leaves(error: BaseException) -> list[BaseException]:
     return [error]
 
 
-__all__ = ["EXIT_FAILED", "Body", "CannotStart", "Progress", "leaves", "supervise"]
+__all__ = ["EXIT_FAILED", "Body", "CannotStart", "Misconfigured", "Progress", "leaves", "supervise"]

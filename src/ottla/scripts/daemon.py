@@ -149,7 +149,7 @@ def _run(daemon: Daemon, event_log: EventLogConfig, arguments: argparse.Namespac
 
     from ottla.runtime.events import open_events, open_sink
     from ottla.runtime.real import real_runtime
-    from ottla.runtime.supervise import CannotStart, Progress, leaves, supervise
+    from ottla.runtime.supervise import CannotStart, Misconfigured, Progress, leaves, supervise
 
     try:
         sink = open_sink(event_log.destination)
@@ -175,7 +175,8 @@ def _run(daemon: Daemon, event_log: EventLogConfig, arguments: argparse.Namespac
         ):
             for leaf in found:
                 _fail(f"{daemon.name} cannot start: {_describe(leaf, daemon)}")
-            return EXIT_FAILED
+            all_config = all(isinstance(leaf, Misconfigured) for leaf in found)
+            return EXIT_CONFIG if all_config else EXIT_FAILED
         import traceback
 
         traceback.print_exception(error)
