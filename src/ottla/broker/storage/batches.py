@@ -46,6 +46,7 @@ from ottla.protocol.kafka.records import (
 from ottla.runtime.interfaces import BytesLike
 
 _PREFIX = struct.Struct(">qii")  # base offset, length, partition leader epoch
+_MAGIC_AT = 16
 _ATTRIBUTES_AT = 21
 _MAX_TIMESTAMP_AT = 35
 _INT16 = struct.Struct(">h")
@@ -100,7 +101,7 @@ def assign(
     view = memoryview(buffer)
     while position < total:
         if total - position < HEADER_BYTES:
-            raise CorruptMessage(f"{total - position} bytes are too few for a batch")
+            raise _too_short(view[position:])
         (
             given_offset,
             length,
@@ -259,6 +260,13 @@ def recompressed(data: BytesLike, codec: Codec) -> bytearray:
         raise CorruptMessage(str(error)) from None
     out += data[position:]
     return out
+
+
+def _too_short(rest: memoryview) -> BrokerError:
+    """Messages of the formats before batches may be shorter than a batch's header."""
+    if len(rest) > _MAGIC_AT and int.from_bytes(rest[8:12], "big") > 0 and rest[_MAGIC_AT] < MAGIC:
+        return _wrong_format(rest[_MAGIC_AT])
+    return CorruptMessage(f"{len(rest)} bytes are too few for a batch")
 
 
 def _wrong_format(magic: int) -> BrokerError:
