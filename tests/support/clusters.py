@@ -26,6 +26,7 @@ from ottla.scripts.cluster_layout import HOST, members, prepare
 from tests.support.processes import LocalCluster, free_layout
 
 BOUND_S = 40.0
+SOCKET_TIMEOUT_MS = 3000
 
 
 def wait_until(
@@ -84,7 +85,14 @@ class HarmedCluster(LocalCluster):
     @property
     def admin(self) -> AdminClient:
         if self._admin is None:
-            self._admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+            # A member that is stopped keeps its connections; sixty seconds are too long for it.
+            self._admin = AdminClient(
+                {
+                    "bootstrap.servers": self.bootstrap,
+                    "log_level": 0,
+                    "socket.timeout.ms": SOCKET_TIMEOUT_MS,
+                }
+            )
         return self._admin
 
     # Harm and repair
@@ -258,7 +266,12 @@ class Witness:
         self._ack_times: list[float] = []
         self._read: list[int] = []
         self._stopping = threading.Event()
-        common = {"bootstrap.servers": bootstrap, "log_level": 0, "error_cb": self._on_error}
+        common = {
+            "bootstrap.servers": bootstrap,
+            "log_level": 0,
+            "error_cb": self._on_error,
+            "socket.timeout.ms": SOCKET_TIMEOUT_MS,
+        }
         self._producer = Producer(
             {**common, "acks": "all", "linger.ms": 0, "enable.idempotence": True}
         )
