@@ -26,13 +26,19 @@ ANYBODY = (Id("ip", "127.0.0.1"),)
 
 
 class SoloTree:
-    def __init__(self, *, extended_types: bool = False, checked: bool = True) -> None:
+    def __init__(
+        self, *, extended_types: bool = False, enforce_quota: bool = False, checked: bool = True
+    ) -> None:
         self.checked = checked
         self.tree = Tree()
         self.watches = Watches()
         self.now_ms = NOW_MS
         self.decider = Decider(
-            self.tree, member_id=MEMBER, rng=random.Random(1), extended_types=extended_types
+            self.tree,
+            member_id=MEMBER,
+            rng=random.Random(1),
+            extended_types=extended_types,
+            enforce_quota=enforce_quota,
         )
         self.session = self.open_session()
 

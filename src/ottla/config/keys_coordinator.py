@@ -105,6 +105,13 @@ CLIENTS = table(
         "Whether znodes with a time to live may be made.",
     ),
     Key(
+        "enforceQuota",
+        _T.BOOLEAN,
+        False,
+        "Whether what would break a hard limit of /zookeeper/quota is refused, and soft ones warned"
+        " of.",
+    ),
+    Key(
         "znode.container.checkIntervalMs",
         _T.INT,
         60_000,

@@ -49,7 +49,11 @@ class Leading:
         self._tree = tree
         self._settings = settings
         self._decider = Decider(
-            tree, member_id=settings.my_id, rng=rng, extended_types=settings.extended_types
+            tree,
+            member_id=settings.my_id,
+            rng=rng,
+            extended_types=settings.extended_types,
+            enforce_quota=settings.enforce_quota,
         )
         # A new leader grants every session its full timeout.
         self._tracker = SessionTracker.of(tree.sessions, settings.tick_time_ms / 1000, now)
@@ -109,6 +113,10 @@ class Leading:
         for session_id in gone:
             self.decide(session_id, _CLOSE_SESSION, b"", (), origin=None, now_ms=now_ms)
         return gone
+
+    def take_over_quota(self) -> list[str]:
+        """Paths that went over a soft limit since the last call."""
+        return self._decider.take_over_quota()
 
     def collect(self, now: float, now_ms: int) -> int:
         """Decide to delete containers and TTL nodes that are due; how many.

@@ -320,6 +320,8 @@ class Node:
                 now_ms = self._runtime.wall_clock.now_ms()
                 for session_id in self._leading.expire(now, now_ms):
                     self._events.info("session.expired", session=f"{session_id:#x}")
+                for path in self._leading.take_over_quota():
+                    self._events.warning("tree.quota_exceeded", path=path)
                 collected = self._leading.collect(now, now_ms)
                 if collected:
                     self._events.info("tree.nodes_collected", count=collected)

@@ -51,6 +51,8 @@ class CoordinatorSettings:
     quorum_listen_on_all_ips: bool = False
     super_digest: str | None = None
     """`user:base64(sha1(user:password))` of who may do everything."""
+    enforce_quota: bool = False
+    """Whether hard limits of `/zookeeper/quota` are kept and soft ones told of."""
     extended_types: bool = False
     """Whether znodes with a time to live may be made."""
     container_check_interval_ms: int = 60_000

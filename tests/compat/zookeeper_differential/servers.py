@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[3]
 SUPER_DIGEST = "super:D/InIHSb7yEEbrWz8b9l71RjZJU="  # of super:test
 _KEYS = {
     "DigestAuthenticationProvider.superDigest": SUPER_DIGEST,
+    "enforceQuota": "true",
     "extendedTypesEnabled": "true",
     "forceSync": "no",
     "maxClientCnxns": "0",

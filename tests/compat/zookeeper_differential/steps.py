@@ -121,6 +121,7 @@ class _Writer:
             (3, self._set_watches),
             (3, self._small),
             (3, self._auth),
+            (4, self._quota),
             (2, self._broken),
             (2, lambda: Reconnect(self._session())),
             (1, lambda: Drop(self._session())),
@@ -293,6 +294,37 @@ class _Writer:
                 return Send(self._session(), int(OpCode.WHO_AM_I), b"")
             case _:
                 return self._send(OpCode.SYNC, SyncRequest(self._path()))
+
+    def _quota(self) -> Step:
+        """Limits of the conversation's directory, or of a node in it, in any order."""
+        rng = self._rng
+        below = rng.choice((self._top, self._top, f"{self._top}/a"))
+        place = f"/zookeeper/quota{below}"
+        limits = rng.choice(
+            (
+                b"count=3,bytes=100",
+                b"count=-1,bytes=-1=;byteHardLimit=50;countHardLimit=2",
+                b"count=2,bytes=5=;countHardLimit=6",
+                b"count=-1,bytes=-1=;byteHardLimit=300",
+            )
+        )
+        name, data = rng.choice(
+            (("zookeeper_limits", limits), ("zookeeper_stats", b"count=-1,bytes=-1"))
+        )
+        match rng.randrange(8):
+            case 0 | 1:
+                return self._send(OpCode.CREATE, CreateRequest(place, b"", OPEN_ACL, 0))
+            case 2 | 3 | 4:
+                request = CreateRequest(f"{place}/{name}", data, OPEN_ACL, 0)
+                return self._send(OpCode.CREATE2, request)
+            case 5:
+                return self._send(OpCode.DELETE, DeleteRequest(f"{place}/{name}", -1))
+            case 6:
+                request = SetDataRequest(f"{place}/zookeeper_limits", limits, -1)
+                return self._send(OpCode.SET_DATA, request)
+            case _:
+                request = GetDataRequest(f"{place}/zookeeper_stats", True)
+                return self._send(OpCode.GET_DATA, request)
 
     def _auth(self) -> Step:
         scheme, secret = self._rng.choice(

@@ -42,18 +42,27 @@ class Decider:
     )
 
     def __init__(
-        self, tree: Tree, *, member_id: int, rng: random.Random, extended_types: bool = False
+        self,
+        tree: Tree,
+        *,
+        member_id: int,
+        rng: random.Random,
+        extended_types: bool = False,
+        enforce_quota: bool = False,
     ) -> None:
         """`member_id` (0-255) makes session ids unique, `rng` the secret of a new ensemble.
 
-        `extended_types`: createTTL is served (`extendedTypesEnabled`).
+        `extended_types`: createTTL is served (`extendedTypesEnabled`). `enforce_quota`: hard
+        limits are kept, soft ones told of (`enforceQuota`).
         """
         assert 0 <= member_id <= 255
         self._tree = tree
         self._member_id = member_id
         self._rng = rng
         self._overlay = Overlay(tree)
-        self._judge = judge = Judge(self._overlay, extended_types=extended_types)
+        self._judge = judge = Judge(
+            self._overlay, extended_types=extended_types, enforce_quota=enforce_quota
+        )
         self._last_session_id = tree.last_session_ids.get(member_id, 0)
         self._handlers: dict[int, Callable[[bytes, int], bytes]] = {
             OpCode.SET_DATA: judge.set_data_body,
@@ -121,6 +130,11 @@ class Decider:
         """The tree has applied the oldest decision that was outstanding, as entry `zxid`."""
         assert self._tree.last_zxid == zxid, (self._tree.last_zxid, zxid)
         self._overlay.applied()
+
+    def take_over_quota(self) -> list[str]:
+        """Paths that went over a soft limit since the last call."""
+        paths, self._judge.over_quota = list(self._judge.over_quota), {}
+        return paths
 
     def check(self) -> None:
         self._overlay.check()

@@ -54,11 +54,22 @@ _PACK_INT = INT.pack
 class Judge:
     """Part of a Decider. Between `begin` and the next one, all calls belong to one decision."""
 
-    __slots__ = ("_auth", "_change", "_extended_types", "_overlay", "_session_id")
+    __slots__ = (
+        "_auth",
+        "_change",
+        "_enforce_quota",
+        "_extended_types",
+        "_overlay",
+        "_session_id",
+        "over_quota",
+    )
 
-    def __init__(self, overlay: Overlay, *, extended_types: bool) -> None:
+    def __init__(self, overlay: Overlay, *, extended_types: bool, enforce_quota: bool) -> None:
         self._overlay = overlay
         self._extended_types = extended_types
+        self._enforce_quota = enforce_quota
+        self.over_quota: dict[str, None] = {}
+        """Paths that went over a soft limit; whoever tells of them empties it."""
         self._change = Change()
         self._session_id = 0
         self._auth: AuthIds = ()
@@ -74,9 +85,9 @@ class Judge:
     def set_data_body(self, body: bytes, _opcode: int) -> bytes:
         reader = Reader(body)
         path = reader.string()
-        reader.buffer()
+        data = reader.buffer()
         end = reader.at  # path and data go over as they are
-        version = self._set_data(path, reader.int32())
+        version = self._set_data(path, data, reader.int32())
         return _PACK_INT(version) + body[:end]
 
     def create_body(self, body: bytes, opcode: int) -> bytes:
@@ -155,7 +166,7 @@ class Judge:
     def _operation(self, opcode: int, request: OpRequest) -> bytes:
         match request:
             case SetDataRequest(path, data, expected):
-                version = self._set_data(path, expected)
+                version = self._set_data(path, data, expected)
                 return _PACK_INT(version) + put_string(path) + put_buffer(data)
             case CreateRequest() | CreateTTLRequest():
                 return self._create(opcode, request)
@@ -166,12 +177,16 @@ class Judge:
             case _:
                 raise DecodeError(f"operation {opcode} among writes")
 
-    def _set_data(self, path: str, expected: int) -> int:
+    def _set_data(self, path: str, data: bytes | None, expected: int) -> int:
         node = self._overlay.open(path, self._change)
         if node is None:
             raise Refused(ZkError.NONODE if paths.is_valid(path) else ZkError.BADARGUMENTS)
         if not node.acl.world_perms & _WRITE:
             self._require_permission(node, _WRITE)
+        size = len(data) if data else 0
+        if self._enforce_quota:
+            self._require_quota(path, 0, size - node.size)
+        node.size = size
         version = node.version = _next_version(node.version, expected)
         return version
 
@@ -200,9 +215,12 @@ class Judge:
         assert parent.owner is not None
         if parent.owner and is_ephemeral(parent.owner):
             raise Refused(ZkError.NOCHILDRENFOREPHEMERALS)
+        size = len(request.data) if request.data else 0
+        if self._enforce_quota:
+            self._require_quota(path, 1, size)
         parent.cversion = as_int32(parent.cversion + 1)
         parent.child_count += 1
-        self._change.nodes[path] = PendingNode(0, 0, 0, owner, 0, acl)
+        self._change.nodes[path] = PendingNode(0, 0, 0, owner, 0, acl, size)
         head = txns.OWNER_AND_CVERSION.pack(owner, parent.cversion)
         return b"%b%b%b%b" % (head, put_string(path), put_buffer(request.data), acl.encoded)
 
@@ -259,6 +277,15 @@ class Judge:
     def _require_permission(self, node: PendingNode, perm: int) -> None:
         if not node.acl.permits(perm, self._auth):
             raise Refused(ZkError.NOAUTH)
+
+    def _require_quota(self, path: str, count: int, size: int) -> None:
+        excess = self._overlay.quotas.excess(path, count, size)
+        if excess is None:
+            return
+        limited, is_hard = excess
+        if is_hard:
+            raise Refused(ZkError.QUOTAEXCEEDED)
+        self.over_quota[limited] = None
 
     @staticmethod
     def _require_deletable(path: str) -> None:

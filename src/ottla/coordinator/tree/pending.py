@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from ottla.coordinator.tree.access import AccessList
+from ottla.coordinator.tree.quotas import Quotas
 from ottla.coordinator.tree.tree import Tree
 
 
@@ -22,6 +23,7 @@ class PendingNode:
     owner: int | None
     child_count: int
     acl: AccessList
+    size: int  # of the data
 
 
 class Change:
@@ -65,6 +67,7 @@ class Overlay:
                 earlier.owner,
                 earlier.child_count,
                 earlier.acl,
+                earlier.size,
             )
         else:
             known = self._tree.nodes.get(path)
@@ -78,9 +81,15 @@ class Overlay:
                 known.owner,
                 len(children) if children else 0,
                 known.acl,
+                len(known.data) if known.data else 0,
             )
         change.nodes[path] = node
         return node
+
+    @property
+    def quotas(self) -> Quotas:
+        """As of the last transaction applied; as in ZooKeeper, what is outstanding counts not."""
+        return self._tree.quotas
 
     def session_member(self, session_id: int) -> int | None:
         """The member that the session's client is at; None: no such session."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from ottla.coordinator.tree import paths, txns
 from ottla.coordinator.tree.access import OPEN, READ_ONLY, access_list
+from ottla.coordinator.tree.quotas import Quotas
 from ottla.coordinator.tree.values import REOPEN_SESSION, Applied, NodeChange, Origin, Session
 from ottla.coordinator.tree.znode import Znode, is_ephemeral, is_ttl, ttl_of
 from ottla.protocol.zookeeper.errors import ZkError
@@ -39,6 +40,7 @@ class Tree:
         "last_session_ids",
         "last_zxid",
         "nodes",
+        "quotas",
         "secret",
         "sessions",
     )
@@ -56,6 +58,7 @@ class Tree:
         """The newest id handed out per top byte, also of sessions that are gone."""
         self.secret = b""
         """Passwords derive from it; set by the first createSession."""
+        self.quotas = Quotas(self)
         self.last_zxid = 0
         self.data_bytes = 0  # sum of path and data lengths
         self._zxid = self._time_ms = 0
@@ -138,6 +141,7 @@ class Tree:
         assert path not in self.nodes, path
         self.nodes[path] = node
         self.data_bytes += len(path) + (len(node.data) if node.data else 0)
+        self.quotas.inserted(path)
         if path != paths.ROOT:
             parent = self.nodes[paths.parent_of(path)]
             if parent.children is None:
@@ -206,12 +210,15 @@ class Tree:
         path = reader.string()
         data = reader.buffer()
         node = self.nodes[path]
-        self.data_bytes += (len(data) if data else 0) - (len(node.data) if node.data else 0)
+        more = (len(data) if data else 0) - (len(node.data) if node.data else 0)
+        self.data_bytes += more
         node.data = data
         node.version = version
         node.mzxid = self._zxid
         node.mtime = self._time_ms
         node.touched()
+        if more and self.quotas.limited:
+            self.quotas.changed(path, 0, more)
         self._events.append(NodeChange(_DATA_CHANGED, path, node.acl))
         return node.encoded_stat()
 
@@ -226,11 +233,15 @@ class Tree:
         parent.cversion = cversion
         parent.pzxid = self._zxid
         self.insert(path, node)
+        if self.quotas.limited:
+            self.quotas.changed(path, 1, len(data) if data else 0)
         self._events.append(NodeChange(_CREATED, path, acl))
         self._events.append(NodeChange(_CHILDREN_CHANGED, parent_path, parent.acl))
-        if opcode == OpCode.CREATE:
-            return put_string(path)
-        return put_string(path) + node.encoded_stat()
+        reply = put_string(path)
+        if opcode != OpCode.CREATE:
+            reply += node.encoded_stat()
+        self.quotas.begin_stats(path)
+        return reply
 
     def _delete(self, reader: Reader, _opcode: int, _session_id: int) -> bytes:
         self._remove(reader.string())
@@ -240,6 +251,9 @@ class Tree:
         node = self.nodes.pop(path)
         assert not node.children, path
         self.data_bytes -= len(path) + (len(node.data) if node.data else 0)
+        if self.quotas.limited:
+            self.quotas.removed(path)
+            self.quotas.changed(path, -1, -len(node.data) if node.data else 0)
         parent_path = paths.parent_of(path)
         parent = self.nodes[parent_path]
         assert parent.children is not None
