@@ -201,9 +201,11 @@ def check_steps(before: Values, after: Values, place: Place) -> list[Problem]:
     problems = []
     for key in _SIZES:
         now, wanted = before.int(key), after.int(key)
+        if wanted == now:
+            continue
         if wanted < 1:
             problems.append(Problem(place, key, str(wanted), "expected an integer >= 1"))
-        elif wanted != now and not now // 2 <= wanted <= 2 * now:
+        elif not now // 2 <= wanted <= 2 * now:
             text = f"is not between half and double of what it is now, {now}"
             problems.append(Problem(place, key, str(wanted), text))
     return problems
