@@ -99,7 +99,9 @@ async def test_an_entity_that_cannot_be_read_is_told_and_passed_over(client, dyn
     assert event.fields["entity"] == "brokers/1"
 
 
-async def test_a_notice_about_an_unreadable_entity_ends_nothing(client, events, nursery):
+async def test_a_notice_about_an_unreadable_entity_ends_nothing(
+    autojump_clock, client, events, nursery
+):
     watcher = ConfigWatcher(client, FixedWallClock(), events)
     told = []
     watcher.subscribe(lambda kind, name, config: told.append((name, config)))
