@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ottla.config import inert_keys
+from ottla.config.jaas import digest_users
 from ottla.config.keys import Key
 from ottla.config.keys_coordinator import ALL
 from ottla.config.listeners import parse_host_port
@@ -37,6 +38,7 @@ class CoordinatorConfig(Values):
     """A checked configuration of one member; immutable.
 
     `members` has every member by id; it is empty for an ensemble of one, whose `my_id` is 1.
+    `sasl_users` are the names and passwords of the JAAS file, if there is one.
     """
 
     def __init__(
@@ -45,11 +47,13 @@ class CoordinatorConfig(Values):
         members: Mapping[int, Member],
         my_id: int,
         warnings: tuple[Problem, ...],
+        sasl_users: Mapping[str, str],
     ) -> None:
         super().__init__({name: row.default for name, row in ALL.items()} | found.values)
         self.members = members
         self.my_id = my_id
         self.warnings = warnings
+        self.sasl_users = sasl_users
         self._client_port_set = "clientPort" in found.values
 
     @classmethod
@@ -81,11 +85,12 @@ class CoordinatorConfig(Values):
         members = _read_members(lines, found)
         _check(found, members, place)
         own = _own_id(found, members, my_id, place)
+        users = _sasl_users(found, place)
         if found.problems:
             raise ConfigError(
                 sorted(found.problems, key=lambda one: (one.place.source, one.place.line))
             )
-        return cls(found, members, own, tuple(found.warnings))
+        return cls(found, members, own, tuple(found.warnings), users)
 
     @property
     def client_port(self) -> int:
@@ -191,6 +196,20 @@ def _own_id(found: Findings, members: Mapping[int, Member], given: int | None, p
         listed = ", ".join(f"server.{id_}" for id_ in sorted(members))
         found.problems.append(Problem(where, "myid", str(own), f"is none of {listed}"))
     return own
+
+
+def _sasl_users(found: Findings, place: Place) -> dict[str, str]:
+    path = found.values.get("java.security.auth.login.config")
+    if not isinstance(path, str):
+        return {}
+    try:
+        return digest_users(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+    except ValueError as error:
+        problem = str(error)
+    found.problem("java.security.auth.login.config", problem, place)
+    return {}
 
 
 def _is_inert(name: str) -> bool:

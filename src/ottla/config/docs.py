@@ -52,6 +52,7 @@ def _sections() -> Iterable[str]:
         ("Coordinator: timing", keys_coordinator.TIMING),
         ("Coordinator: data", keys_coordinator.STORE),
         ("Coordinator: clients", keys_coordinator.CLIENTS),
+        ("Coordinator: security", keys_coordinator.SECURITY),
         ("Coordinator: administration", keys_coordinator.ADMIN),
     ):
         yield f"## {title}\n"

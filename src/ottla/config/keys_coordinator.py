@@ -133,17 +133,27 @@ CLIENTS = table(
         at_least(0),
     ),
     Key(
+        "quorumListenOnAllIPs",
+        _T.BOOLEAN,
+        False,
+        "Whether the port for the other members is opened on every interface.",
+    ),
+)
+
+SECURITY = table(
+    Key(
         "DigestAuthenticationProvider.superDigest",
         _T.PASSWORD,
         None,
         "user:base64(sha1(user:password)) of who passes every access list.",
     ),
     Key(
-        "quorumListenOnAllIPs",
-        _T.BOOLEAN,
-        False,
-        "Whether the port for the other members is opened on every interface.",
+        "java.security.auth.login.config",
+        _T.STRING,
+        None,
+        "A JAAS file; its entry Server names the users of SASL DIGEST-MD5.",
     ),
+    Key("superUser", _T.STRING, None, "The SASL user who passes every access list."),
 )
 
 ADMIN = table(
@@ -158,6 +168,6 @@ ADMIN = table(
     Key("admin.serverAddress", _T.STRING, "", "Interface of that port.", acts=False),
 )
 
-ALL = TIMING | STORE | CLIENTS | ADMIN
+ALL = TIMING | STORE | CLIENTS | SECURITY | ADMIN
 
-__all__ = ["ADMIN", "ALL", "CLIENTS", "STORE", "TIMING"]
+__all__ = ["ADMIN", "ALL", "CLIENTS", "SECURITY", "STORE", "TIMING"]

@@ -51,6 +51,10 @@ class CoordinatorSettings:
     quorum_listen_on_all_ips: bool = False
     super_digest: str | None = None
     """`user:base64(sha1(user:password))` of who may do everything."""
+    sasl_users: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Names and passwords for SASL DIGEST-MD5; empty: SASL is not there."""
+    sasl_super_user: str | None = None
+    """The SASL user who may do everything."""
     enforce_quota: bool = False
     """Whether hard limits of `/zookeeper/quota` are kept and soft ones told of."""
     extended_types: bool = False

@@ -30,6 +30,8 @@ def coordinator_settings(config: CoordinatorConfig) -> CoordinatorSettings:
         four_letter_whitelist=frozenset(config.list("4lw.commands.whitelist")),
         quorum_listen_on_all_ips=config.bool("quorumListenOnAllIPs"),
         super_digest=config.optional_str("DigestAuthenticationProvider.superDigest"),
+        sasl_users=config.sasl_users,
+        sasl_super_user=config.optional_str("superUser"),
         enforce_quota=config.bool("enforceQuota"),
         extended_types=config.bool("extendedTypesEnabled"),
         container_check_interval_ms=config.int("znode.container.checkIntervalMs"),

@@ -68,3 +68,39 @@ def test_every_default_is_a_value_its_own_row_accepts() -> None:
         text = row.type.format(row.default)
         if text is not None:
             assert row.read(text) == row.default, row.name
+
+
+JAAS = """
+// who may come in
+Server {
+    org.apache.zookeeper.server.auth.DigestLoginModule required
+    user_super="super_secret"
+    user_alice="won\\"der";
+};
+Client { org.apache.zookeeper.server.auth.DigestLoginModule required user_other="x"; };
+"""
+
+
+def with_jaas(tmp_path: Path, text: str) -> CoordinatorConfig:
+    path = tmp_path / "jaas.conf"
+    path.write_text(text)
+    keys = {"dataDir": "/d", "java.security.auth.login.config": str(path)}
+    return CoordinatorConfig.from_properties(keys)
+
+
+def test_sasl_users_come_from_the_server_entry_of_a_jaas_file(tmp_path: Path) -> None:
+    config = with_jaas(tmp_path, JAAS)
+    assert config.sasl_users == {"super": "super_secret", "alice": 'won"der'}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "no entry"),
+        ("Server { com.sun.security.auth.module.Krb5LoginModule required x=y; };", "Krb5"),
+        (JAAS.replace("user_", "usr_"), "no user_NAME"),
+    ],
+)
+def test_jaas_files_without_users_are_problems(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        with_jaas(tmp_path, text)

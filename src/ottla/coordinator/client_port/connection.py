@@ -11,9 +11,11 @@ leaves once per turn of the loop. All of it runs on the loop's one thread.
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import trio
 
+from ottla.coordinator.client_port.digest_md5 import AuthenticationFailed, DigestMd5Server
 from ottla.coordinator.client_port.statistics import Counters
 from ottla.coordinator.ports import Member
 from ottla.coordinator.tree.access import authenticate
@@ -23,7 +25,13 @@ from ottla.protocol.zookeeper.data import Id
 from ottla.protocol.zookeeper.errors import DecodeError, ProtocolError, ZkError
 from ottla.protocol.zookeeper.framing import reply_frame
 from ottla.protocol.zookeeper.jute import Reader
-from ottla.protocol.zookeeper.messages import AuthPacket, SetWatches, SetWatches2
+from ottla.protocol.zookeeper.messages import (
+    AuthPacket,
+    SaslRequest,
+    SaslResponse,
+    SetWatches,
+    SetWatches2,
+)
 from ottla.protocol.zookeeper.opcodes import OpCode
 from ottla.protocol.zookeeper.session import event_frame
 from ottla.runtime.interfaces import Stream
@@ -56,6 +64,7 @@ WRITES = frozenset(
 _HEADER = struct.Struct(">ii")
 _PING = int(OpCode.PING)
 _AUTH = int(OpCode.AUTH)
+_SASL = int(OpCode.SASL)
 _SET_WATCHES = int(OpCode.SET_WATCHES)
 _SET_WATCHES2 = int(OpCode.SET_WATCHES2)
 _CLOSE_SESSION = int(OpCode.CLOSE_SESSION)
@@ -85,6 +94,15 @@ class _Waiting:
             connection.drain()
 
 
+@dataclass(frozen=True, slots=True)
+class Proofs:
+    """How clients prove who they are. `begin_sasl` starts an exchange; None: SASL is not there."""
+
+    super_digest: str | None = None
+    begin_sasl: Callable[[], DigestMd5Server] | None = None
+    sasl_super_user: str | None = None
+
+
 class Connection:
     """From the accepted stream to its close. Before `session_id` is set it has no session.
 
@@ -97,9 +115,10 @@ class Connection:
         "_member",
         "_oldest",
         "_out",
+        "_proofs",
         "_queue",
         "_room",
-        "_super_digest",
+        "_sasl",
         "_total",
         "asker",
         "auth",
@@ -127,13 +146,14 @@ class Connection:
         member: Member,
         mark_dirty: Callable[["Connection"], None],
         total: Counters,
-        super_digest: str | None,
+        proofs: Proofs,
     ) -> None:
         self.stream = stream
         self._member = member
         self._mark_dirty = mark_dirty
         self._total = total
-        self._super_digest = super_digest
+        self._proofs = proofs
+        self._sasl: DigestMd5Server | None = None  # the exchange that is under way
         self._queue: deque[_Waiting] = deque()
         self._out: list[bytes] = []
         self._answered = 0  # requests answered since the last take_out
@@ -198,6 +218,8 @@ class Connection:
                 self._write(xid, opcode, bytes(frame[8:]))
             elif opcode == _AUTH:
                 self._authenticate(xid, frame)
+            elif opcode == _SASL and self._proofs.begin_sasl is not None:
+                self._step_sasl(xid, frame)
             elif self._queue:
                 self._queue.append(_Waiting(self, xid, opcode, bytes(frame[8:])))
             else:
@@ -299,17 +321,46 @@ class Connection:
         """Holds for the requests behind it, even where an earlier write is still on its way."""
         packet = AuthPacket.decode(Reader(frame, 8))
         address = self.stream.peer.host
-        proved = authenticate(packet.scheme, packet.auth or b"", address, self._super_digest)
-        error = ZkError.AUTHFAILED if proved is None else ZkError.OK
+        super_digest = self._proofs.super_digest
+        proved = authenticate(packet.scheme, packet.auth or b"", address, super_digest)
+        if proved is None:
+            self._refuse_proof(xid, _AUTH, b"")
+            return
+        self._be_known_as(proved)
+        self._answer_in_turn(xid, _AUTH, reply_frame(xid, 0, ZkError.OK))
+
+    def _step_sasl(self, xid: int, frame: memoryview) -> None:
+        """One token of the client's, one of ours. Holds, as `auth` does, for what comes behind."""
+        assert self._proofs.begin_sasl is not None
+        token = SaslRequest.decode(Reader(frame, 8)).token or b""
+        if self._sasl is None or self._sasl.user is not None:
+            self._sasl = self._proofs.begin_sasl()
+        try:
+            answer_token = self._sasl.step(token)
+        except AuthenticationFailed as failure:
+            self._refuse_proof(xid, _SASL, SaslResponse(None).encode(), f": {failure}")
+            return
+        user = self._sasl.user
+        if user is not None:
+            is_super = user == self._proofs.sasl_super_user
+            self._be_known_as([Id("sasl", user), *([Id("super", "")] if is_super else ())])
+        reply = reply_frame(xid, 0, ZkError.OK, SaslResponse(answer_token).encode())
+        self._answer_in_turn(xid, _SASL, reply)
+
+    def _be_known_as(self, proved: Iterable[Id]) -> None:
         # A new list: requests that were submitted hold the old one.
-        self.auth = self.auth + [who for who in proved or () if who not in self.auth]
+        self.auth = self.auth + [who for who in proved if who not in self.auth]
         self.asker = Asker(self.session_id, self.auth)
-        waiting = _Waiting(self, xid, _AUTH, None)
-        waiting.outcome = reply_frame(xid, 0, error)
+
+    def _refuse_proof(self, xid: int, opcode: int, body: bytes, why: str = "") -> None:
+        self._answer_in_turn(xid, opcode, reply_frame(xid, 0, ZkError.AUTHFAILED, body))
+        self.finish(f"authentication failed{why}")
+
+    def _answer_in_turn(self, xid: int, opcode: int, reply: bytes) -> None:
+        waiting = _Waiting(self, xid, opcode, None)
+        waiting.outcome = reply
         self._queue.append(waiting)
         self.drain()
-        if proved is None:
-            self.finish("authentication failed")
 
     def _reply(self, frame: bytes, arrived: float) -> None:
         if not self._answered or arrived < self._oldest:
@@ -328,4 +379,4 @@ class Connection:
             self.close("does not read what it is sent")
 
 
-__all__ = ["OUT_BYTES_LIMIT", "OUT_BYTES_MAX", "QUEUE_MAX", "WRITES", "Connection"]
+__all__ = ["OUT_BYTES_LIMIT", "OUT_BYTES_MAX", "QUEUE_MAX", "WRITES", "Connection", "Proofs"]

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import trio
 
-from ottla.coordinator.client_port.connection import Connection
+from ottla.coordinator.client_port.connection import Connection, Proofs
+from ottla.coordinator.client_port.digest_md5 import DigestMd5Server
 from ottla.coordinator.client_port.statistics import Counters
 from ottla.coordinator.four_letter_words import Facts, respond
 from ottla.coordinator.ports import Member, NotServing
@@ -44,7 +45,11 @@ class ClientPort:
         self._member = member
         self._settings = settings
         self._runtime = runtime
-        self._super_digest = settings.super_digest
+        self._proofs = Proofs(
+            settings.super_digest,
+            self._begin_sasl if settings.sasl_users else None,
+            settings.sasl_super_user,
+        )
         self._total = Counters()
         self._connections: dict[Connection, None] = {}
         self._by_session: dict[int, Connection] = {}
@@ -179,9 +184,7 @@ class ClientPort:
         return True
 
     async def _serve_connection(self, stream: Stream) -> None:
-        connection = Connection(
-            stream, self._member, self._mark_dirty, self._total, self._super_digest
-        )
+        connection = Connection(stream, self._member, self._mark_dirty, self._total, self._proofs)
         self._connections[connection] = None
         frames = FrameReader(self._settings.jute_max_buffer)
         try:
@@ -202,6 +205,9 @@ class ClientPort:
         finally:
             connection.close("member stops")
             self._forget(connection)
+
+    def _begin_sasl(self) -> DigestMd5Server:
+        return DigestMd5Server(self._settings.sasl_users, self._runtime.rng.randbytes(24).hex())
 
     async def _read_requests(
         self, connection: Connection, frames: FrameReader, early: Sequence[memoryview]

@@ -1,8 +1,9 @@
 """Access lists: who may do what with a znode, and who a client has proved to be.
 
 Schemes: `world` (anyone), `ip` (address, optionally `/prefix length`), `digest`
-(`user:base64(sha1(user:password))`), `auth` (only in requests: stands for all that the requestor
-has proved), `super` (only in a client's own list: passes every check).
+(`user:base64(sha1(user:password))`), `sasl` (a user), `x509` (a certificate's subject), `auth`
+(only in requests: stands for all that the requestor has proved), `super` (only in a client's own
+list: passes every check).
 """
 
 import base64
@@ -112,7 +113,7 @@ def authenticate(
 
 
 # `super` stands in nobody's ACL: a list made of it could be passed by nobody else.
-_PROVED_SCHEMES = frozenset({"digest"})
+_PROVED_SCHEMES = frozenset({"digest", "sasl", "x509"})
 
 
 def _is_valid(who: Id) -> bool:
@@ -120,7 +121,7 @@ def _is_valid(who: Id) -> bool:
         return len(who.id.split(":")) == 2
     if who.scheme == "ip":
         return _network(who.id) is not None
-    return False
+    return who.scheme in {"sasl", "x509"} and bool(who.id)
 
 
 def _matches(who: Id, wanted: Id) -> bool:
