@@ -228,10 +228,23 @@ async def test_leader_that_restarted_between_two_reigns_rejoins_as_follower(
     await create(controller, "alone", [[1]])
     await cluster.stop(1)
     await cluster.start_broker(1)
+    for recorder in cluster.recorders.values():
+        recorder.requests.clear()
     cluster.candidates = True
     await cluster.start_broker(4)
     await cluster.settle()
     assert cluster.recorders[1].roles[T0] == (2, 1, (2, 3))
+    # Not for a moment is it told that it leads on: the others would cut what it has lost.
+    told = [
+        (broker, state.leader, state.leader_epoch)
+        for broker, recorder in cluster.recorders.items()
+        for request in recorder.of(LeaderAndIsrRequest)
+        for topic in request.topic_states
+        for state in topic.partition_states
+        if topic.topic_name == T0.topic
+    ]
+    assert told == [(each, 2, 1) for each, _, _ in told]
+    assert {each for each, _, _ in told} == {1, 2, 3}
     assert cluster.recorders[1].roles[TopicPartition("alone", 0)] == (1, 1, (1,))
     assert cluster.members.tree.nodes["/controller_epoch"].data == b"2"
 

@@ -278,10 +278,17 @@ class Channels:
         self._events = events
         self._timeout_s = timeout_s
         self._open: dict[BrokerId, BrokerChannel] = {}
+        self._holding = True
 
     def start(self, nursery: trio.Nursery) -> None:
-        """Run the channels in this nursery, which is the reign's."""
+        """Run the channels in this nursery, which is the reign's. Nothing is sent before `speak`."""
         self._nursery = nursery
+
+    def speak(self) -> None:
+        """Send what was posted so far, as the cluster is by now, and from now on at once."""
+        self._holding = False
+        for channel in self._open.values():
+            self.start_soon(channel.run)
 
     def open(self, broker: BrokerInfo) -> None:
         assert broker.id not in self._open
@@ -295,7 +302,8 @@ class Channels:
             timeout_s=self._timeout_s,
         )
         self._open[broker.id] = channel
-        self.start_soon(channel.run)
+        if not self._holding:
+            self.start_soon(channel.run)
 
     def start_soon(self, task: Callable[[], Awaitable[None]]) -> None:
         """Run something that ends with the reign."""

@@ -106,6 +106,9 @@ class Observer:
             ),
             restarted,
         )
+        # The first word that brokers hear is the outcome of all this. One that restarted without
+        # its latest records and heard that it still leads would have the others cut theirs.
+        self._reign.channels.speak()
         for kind in ("log_dirs", "isr", "preferred"):
             await self.look_at(kind, "")
 
