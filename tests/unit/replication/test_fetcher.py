@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from uuid import UUID
 
+import pytest
 import trio
 
 from ottla.broker.ids import BrokerEpoch, BrokerId, TopicPartition
 from ottla.broker.link import LinkLost
-from ottla.broker.replication.fetcher import FetcherSettings, LeaderFetcher
+from ottla.broker.replication.fetcher import Fetchers, FetcherSettings, LeaderFetcher
 from ottla.protocol.kafka.errors import ErrorCode
 from ottla.protocol.kafka.messages.fetch import (
     FetchableTopicResponse,
@@ -15,11 +16,13 @@ from ottla.protocol.kafka.messages.fetch import (
     FetchResponse,
     PartitionData,
 )
+from ottla.runtime.interfaces import Address
 from ottla.runtime.memory import RecordingEvents
 
 TOPIC_ID = UUID(int=9)
 SESSION = 77
 BACKOFF_S = 1.0
+SETTINGS = FetcherSettings(BrokerId(2), 0.5, 1, 1 << 20, 10 << 20, BACKOFF_S, 30, 1)
 
 
 @dataclass(eq=False)
@@ -99,8 +102,7 @@ def forgotten(request: FetchRequest) -> list[int]:
 
 async def fetched(link: Link, *partitions: Followed, then=None, seconds: float = 10) -> Link:
     """What a fetcher of these partitions asks; `then` is called with it after a second."""
-    settings = FetcherSettings(BrokerId(2), 0.5, 1, 1 << 20, 10 << 20, BACKOFF_S, 30, 1)
-    fetcher = LeaderFetcher(BrokerId(1), link, settings, lambda: BrokerEpoch(5), RecordingEvents())
+    fetcher = LeaderFetcher(BrokerId(1), link, SETTINGS, lambda: BrokerEpoch(5), RecordingEvents())
     for partition in partitions:
         fetcher.follow(partition)
     with trio.move_on_after(seconds):
@@ -183,3 +185,18 @@ async def test_lost_link_begins_again_with_everything(autojump_clock):
     link = Link([answer(), LinkLost("gone"), answer((0, b"ab")), answer()])
     await fetched(link, *some(2), seconds=4)
     assert [asked(request) for request in link.requests[2:4]] == [{0: 0, 1: 0}, {0: 2}]
+
+
+async def test_role_that_comes_while_the_broker_stops_is_taken_without_a_fetcher():
+    """Found by simulation seed 43: the request failed as if the broker were broken."""
+    fetchers = Fetchers(
+        SETTINGS,
+        lambda *_where: pytest.fail("no link is opened any more"),
+        lambda: BrokerEpoch(7),
+        RecordingEvents(),
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(fetchers.run)
+        nursery.cancel_scope.cancel()
+    [partition] = some(1)
+    fetchers.follow(partition, BrokerId(1), Address("broker-1", 9092))

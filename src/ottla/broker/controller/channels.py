@@ -281,7 +281,7 @@ class Channels:
         self._holding = True
 
     def start(self, nursery: trio.Nursery) -> None:
-        """Run the channels in this nursery, which is the reign's. Nothing is sent before `speak`."""
+        """Run the channels in this nursery, the reign's. Nothing is sent before `speak`."""
         self._nursery = nursery
 
     def speak(self) -> None:

@@ -423,17 +423,23 @@ class Fetchers:
         self._scopes: dict[LeaderFetcher, trio.CancelScope] = {}
         self._where: dict[TopicPartition, LeaderFetcher] = {}
         self._nursery: trio.Nursery | None = None
+        self._ended = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Hold the fetchers' tasks until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             task_status.started()
-            await trio.sleep_forever()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._ended = True
 
     def follow(self, partition: FollowedPartition, leader: BrokerId, address: Address) -> None:
         """Copy `partition` from `leader`, and no longer from anyone else."""
         self.unfollow(partition.tp)
+        if self._ended:
+            return  # the broker stops; a request of the controller was still on its way in
         fetcher = self._fetcher(leader, address, partition.tp)
         fetcher.follow(partition)
         self._where[partition.tp] = fetcher
