@@ -1,7 +1,6 @@
 """What `scripts/sim.sh` runs: seeds, one after the other on each core, or one with its timeline."""
 
 import argparse
-import faulthandler
 import os
 import sys
 import time
@@ -9,9 +8,8 @@ import traceback
 from collections import Counter
 from multiprocessing import get_context
 
-from tests.simulation.world.world import Outcome, run_seed
-
-_REAL_S_MAX = 600  # a seed that takes longer than this hangs
+from tests.simulation.world.seeds import attempt
+from tests.simulation.world.world import run_seed
 
 
 def _arguments() -> argparse.Namespace:
@@ -23,19 +21,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--trace", action="store_true", help="print the timeline (with --seed)")
     return parser.parse_args()
-
-
-def attempt(job: tuple[int, float]) -> tuple[int, Outcome | str, float]:
-    """(seed, outcome or what went wrong, real seconds)."""
-    seed, minutes = job
-    began = time.perf_counter()
-    faulthandler.dump_traceback_later(_REAL_S_MAX, exit=True)
-    try:
-        result: Outcome | str = run_seed(seed, minutes=minutes)
-    except BaseException as error:
-        result = "".join(traceback.format_exception(error, limit=-6))
-    faulthandler.cancel_dump_traceback_later()
-    return seed, result, time.perf_counter() - began
 
 
 def _one(options: argparse.Namespace) -> int:

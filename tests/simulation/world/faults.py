@@ -29,6 +29,7 @@ class Faults:
     def __init__(
         self,
         rng: random.Random,
+        *,
         fabric: Fabric,
         members: Sequence[Node],
         brokers: Sequence[Node],

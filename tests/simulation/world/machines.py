@@ -113,25 +113,41 @@ class Timeline:
 
 
 class SimEvents:
-    """One machine's event log; see `Events`."""
+    """One machine's event log; see `Events`. What is bound to it falls silent with it."""
 
-    def __init__(self, timeline: Timeline, source: str, bound: dict | None = None) -> None:
+    def __init__(
+        self,
+        timeline: Timeline,
+        source: str,
+        bound: dict | None = None,
+        parent: "SimEvents | None" = None,
+    ) -> None:
         self._timeline = timeline
         self._source = source
         self._bound = bound or {}
+        self._root = parent._root if parent is not None else self
+        self._muted = False
+
+    def mute(self) -> None:
+        """The process died; what its tasks say as they end was never said."""
+        self._root._muted = True
 
     def debug(self, event: str, **fields: object) -> None:
         if self._timeline.trace is not None:
-            self._timeline.note(self._source, "debug", event, {**self._bound, **fields})
+            self._note("debug", event, fields)
 
     def info(self, event: str, **fields: object) -> None:
-        self._timeline.note(self._source, "info", event, {**self._bound, **fields})
+        self._note("info", event, fields)
 
     def warning(self, event: str, **fields: object) -> None:
-        self._timeline.note(self._source, "warning", event, {**self._bound, **fields})
+        self._note("warning", event, fields)
 
     def error(self, event: str, **fields: object) -> None:
-        self._timeline.note(self._source, "error", event, {**self._bound, **fields})
+        self._note("error", event, fields)
+
+    def _note(self, level: str, event: str, fields: dict) -> None:
+        if not self._root._muted:
+            self._timeline.note(self._source, level, event, {**self._bound, **fields})
 
     def bind(self, **fields: object) -> "SimEvents":
-        return SimEvents(self._timeline, self._source, {**self._bound, **fields})
+        return SimEvents(self._timeline, self._source, {**self._bound, **fields}, self)

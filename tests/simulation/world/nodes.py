@@ -59,6 +59,7 @@ class Node:
         self.on_started: list[Callable[[Node], None]] = []
         self.on_ended: list[Callable[[Node], None]] = []
         self.events = SimEvents(timeline, name)
+        self._timeline = timeline
         self._body = body
         self._fabric = fabric
         self._queue = queue
@@ -68,6 +69,7 @@ class Node:
         self._scope: trio.CancelScope | None = None
         self._stop = trio.Event()
         self._process: ProcessDisk | None = None
+        self._voice = self.events
         self._killed = False
         self._ended = trio.Event()
         self._ended.set()
@@ -81,12 +83,13 @@ class Node:
         assert self._scope is None
         PROCESS.set(self.name)
         self._process = ProcessDisk(self.disk)
+        self._voice = SimEvents(self._timeline, self.name)
         runtime = Runtime(
             self._network,
             self._process,
             self.clock,
             random.Random(self._rng.getrandbits(64)),
-            self.events,
+            self._voice,
         )
         self._killed = False
         self._stop = trio.Event()
@@ -122,6 +125,7 @@ class Node:
     def _fence(self) -> None:
         assert self._process is not None
         self._process.die()
+        self._voice.mute()
         self.disk.kill()
 
     async def kill(self) -> None:

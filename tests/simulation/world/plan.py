@@ -52,10 +52,11 @@ class Plan:
     def of(cls, seed: int, minutes: float = 3.0) -> "Plan":
         rng = random.Random(seed * 7919 + 13)
         plan = cls(seed, minutes)
-        plan.tick_ms = rng.choice((1000, 2000, 2000, 3000))
+        plan.tick_ms = rng.choice((1000, 2000, 3000, 4000))
         plan.snap_count = rng.choice((60, 200, 1000, 100_000))
         plan.delay_s = rng.choice((0.0005, 0.001, 0.005, 0.02))
-        plan.jitter_s = rng.choice((0.0, 0.002, 0.05, 0.5))
+        # Delays that elections can not outlast are faults, and come as such.
+        plan.jitter_s = rng.choice((0.0, 0.001, 0.01, 0.05)) * plan.tick_ms / 1000
         kinds = rng.sample(FAULTS, rng.randint(1, len(FAULTS)))
         if rng.random() < 0.05:
             kinds = []
@@ -70,7 +71,7 @@ class Plan:
             "offsets.topic.num.partitions": str(rng.choice((1, 3))),
             "offsets.topic.replication.factor": "3",
             "replica.lag.time.max.ms": str(rng.choice((4_000, 10_000, 30_000))),
-            "replica.fetch.wait.max.ms": "500",
+            "replica.fetch.wait.max.ms": rng.choice(("500", "2000", "3500")),
             "group.initial.rebalance.delay.ms": rng.choice(("0", "1000")),
             "log.segment.bytes": str(rng.choice((2_000, 20_000, 1_000_000))),
             "log.index.interval.bytes": rng.choice(("200", "4096")),

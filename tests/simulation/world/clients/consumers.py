@@ -28,7 +28,7 @@ async def fetch(port: KafkaPort, tp: TopicPartition, offset: int, *, version: in
     """
     leader = await port.leader(tp)
     request = FetchRequest(
-        max_wait_ms=500,
+        max_wait_ms=port.rng.choice((500, 3000, 3000)),
         min_bytes=1,
         max_bytes=1 << 20,
         session_id=0,
@@ -57,9 +57,11 @@ async def fetch(port: KafkaPort, tp: TopicPartition, offset: int, *, version: in
         validate_crc(data, position, header)
         if header.is_control:
             continue
-        for record in read_records(data, position):
-            if record.offset >= offset:
-                records.append((record.offset, bytes(record.value)))
+        records += [
+            (record.offset, bytes(record.value))
+            for record in read_records(data, position)
+            if record.offset >= offset
+        ]
     return ErrorCode(row.error_code), row.high_watermark, records
 
 

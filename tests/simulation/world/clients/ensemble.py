@@ -41,6 +41,7 @@ class EnsembleActor:
         name: str,
         network: SimNetwork,
         connect: str,
+        *,
         facts: EnsembleHistory,
         history: History,
         events: SimEvents,
@@ -116,7 +117,7 @@ class EnsembleActor:
         facts.versions[new.version] = self.name
         facts.newest = max(facts.newest, new.version)
         self._saw(new.version, 0)
-        after, stat = await client.get_data(COUNTER)
+        _, stat = await client.get_data(COUNTER)
         self._saw(stat.version, new.version)
 
     def _saw(self, version: int, floor: int) -> None:
@@ -155,15 +156,19 @@ class EnsembleActor:
 
     async def _watch(self) -> None:
         """A read that shows a change comes after the watch that announces it."""
-        client, fired = self._client, []
+        client, fired, arrived = self._client, [], trio.Event()
+
+        def on_event(event) -> None:
+            fired.append(event)
+            arrived.set()
+
         began = client.sessions_begun
         try:
-            _, stat = await client.get_data(COUNTER, watch=fired.append)
+            _, stat = await client.get_data(COUNTER, watch=on_event)
         except NoNode:
             return
         with trio.move_on_after(self._rng.uniform(0.5, 10)):
-            while not fired:
-                await trio.sleep(0.25)
+            await arrived.wait()
         told = bool(fired)
         _, later = await client.get_data(COUNTER)
         if client.sessions_begun != began:
