@@ -316,3 +316,22 @@ async def test_member_with_a_new_disk_catches_up(autojump_clock):
         await world.start(lost)
         await world.settled()
         assert "/n" in world.nodes[lost].tree.nodes
+
+
+async def test_member_left_alone_shows_what_it_has_until_it_has_a_leader(autojump_clock):
+    async with ensemble(3, read_only_mode=True) as world:
+        leader = await world.settled()
+        left = next(me for me in world.ids if me != leader)
+        others = [me for me in world.ids if me != left]
+        for me in others:
+            await world.kill(me)
+        node = world.nodes[left]
+        await serving(node, False, within_s=3)
+        assert not node.is_read_only
+        await trio.sleep(3)
+        assert node.is_read_only
+        assert node.role == "read-only"
+        for me in others:
+            await world.start(me)
+        await world.settled()
+        assert not node.is_read_only

@@ -60,6 +60,7 @@ class SoloMember:
         self.tree = Tree()
         self.watches = Watches()
         self.is_serving = True
+        self.is_read_only = False
         self.role = "standalone"
         self.touched = []
         self._applied = []
@@ -112,6 +113,11 @@ class SoloMember:
         self.is_serving = False
         for callback in self._serving:
             callback(False)
+
+    def serve_again(self):
+        self.is_serving, self.is_read_only = True, False
+        for callback in self._serving:
+            callback(True)
 
     def statistics(self):
         return {"quorum_size": len(self.ensemble.members)}

@@ -95,8 +95,7 @@ CLIENTS = table(
         "readonlymode.enabled",
         _T.BOOLEAN,
         False,
-        "Whether a member without a majority serves reads.",
-        acts=False,
+        "Whether a member without a leader serves reads to clients that ask for no more.",
     ),
     Key(
         "extendedTypesEnabled",

@@ -80,17 +80,19 @@ def _ruok(_facts: Facts) -> str:
 
 
 def _isro(facts: Facts) -> str:
-    return "rw" if facts.member.is_serving else "null"
+    if facts.member.is_serving:
+        return "rw"
+    return "ro" if facts.member.is_read_only else "null"
 
 
 def _srvr(facts: Facts) -> str:
-    if not facts.member.is_serving:
+    if not _is_shown(facts):
         return NOT_SERVING
     return f"Zookeeper version: {full_version()}\n" + _server_figures(facts)
 
 
 def _stat(facts: Facts) -> str:
-    if not facts.member.is_serving:
+    if not _is_shown(facts):
         return NOT_SERVING
     clients = "".join(f" {_connection_head(client)})\n" for client in facts.connections)
     head = f"Zookeeper version: {full_version()}\nClients:\n{clients}\n"
@@ -113,7 +115,7 @@ def _server_figures(facts: Facts) -> str:
 
 
 def _mntr(facts: Facts) -> str:
-    if not facts.member.is_serving:
+    if not _is_shown(facts):
         return NOT_SERVING
     tree = facts.member.tree
     latency = facts.counters.latency
@@ -138,7 +140,7 @@ def _mntr(facts: Facts) -> str:
 
 
 def _conf(facts: Facts) -> str:
-    if not facts.member.is_serving:
+    if not _is_shown(facts):
         return NOT_SERVING
     settings = facts.settings
     lines: list[tuple[str, object]] = [
@@ -161,7 +163,7 @@ def _conf(facts: Facts) -> str:
 
 
 def _cons(facts: Facts) -> str:
-    if not facts.member.is_serving:
+    if not _is_shown(facts):
         return NOT_SERVING
     return "".join(f" {_connection(client)}\n" for client in facts.connections) + "\n"
 
@@ -203,7 +205,7 @@ def _envi(facts: Facts) -> str:
 
 
 def _dump(facts: Facts) -> str:
-    if not facts.member.is_serving:
+    if not _is_shown(facts):
         return NOT_SERVING
     tree = facts.member.tree
     lines = [f"Sessions with Ephemerals ({len(tree.ephemerals)}):"]
@@ -253,6 +255,10 @@ def _reset_connections(facts: Facts) -> str:
     for client in facts.connections:
         client.counters.reset()
     return "Connection stats reset.\n"
+
+
+def _is_shown(facts: Facts) -> bool:
+    return facts.member.is_serving or facts.member.is_read_only
 
 
 def _alive(facts: Facts) -> int:

@@ -46,6 +46,8 @@ from ottla.protocol.zookeeper.opcodes import OpCode
 from ottla.protocol.zookeeper.requests import CreateSessionRequest
 from ottla.runtime.interfaces import Runtime
 
+READ_ONLY_AFTER_S = 2.0
+"""A member without a leader waits so long, or a tick, before it serves reads only."""
 APPLY_MAX = 500
 """Entries applied per turn, so that heartbeats are never late."""
 
@@ -92,6 +94,8 @@ class Node:
         self._seen: tuple[int, int | None] = (recovered.hard.epoch, None)  # epoch, leader
         self._leader_changed = trio.Event()
         self._retiring = False
+        self._is_read_only = False
+        self._looking_since = now
         self._caught_up = (0, 0)  # what this member held when it last came nearer to its leader
         self._stalled_at = now + settings.init_limit * settings.tick_time_ms / 1000
 
@@ -130,9 +134,13 @@ class Node:
         return self._is_serving
 
     @property
+    def is_read_only(self) -> bool:
+        return self._is_read_only
+
+    @property
     def role(self) -> str:
         if not self._is_serving:
-            return "looking"
+            return "read-only" if self._is_read_only else "looking"
         if self._peers is None:
             return "standalone"
         return "leader" if self._core.leadership is not None else "follower"
@@ -329,9 +337,30 @@ class Node:
                 next_report = now + report_every
                 self._report_touches()
             self._watch_catching_up(now)
+            self._watch_looking(now)
             self._turn()
             pause = min(self._core.deadline - now, self._timing.heartbeat_s / 2)
             await trio.sleep(max(pause, 0.001))
+
+    def _watch_looking(self, now: float) -> None:
+        """`readonlymode.enabled`: a member without a leader shows what it has, after a while."""
+        if self._is_serving or self._core.leader is not None:
+            self._looking_since = now
+            self._end_read_only()
+        elif (
+            self._settings.read_only_mode
+            and not self._is_read_only
+            and now - self._looking_since >= max(READ_ONLY_AFTER_S, self._tick_s)
+        ):
+            self._is_read_only = True
+            self._events.info("ensemble.read_only_began", zxid=f"{self._tree.last_zxid:#x}")
+
+    def _end_read_only(self) -> None:
+        if self._is_read_only:
+            self._is_read_only = False
+            self._events.info("ensemble.read_only_ended")
+            for callback in self._on_serving:
+                callback(self._is_serving)
 
     def _watch_catching_up(self, now: float) -> None:
         """`initLimit`: a member that comes no nearer to its leader begins anew."""
@@ -340,12 +369,12 @@ class Node:
         held = (core.synced_index, core.snapshot_pieces)
         if self._is_serving or leader in (None, self.member_id) or held != self._caught_up:
             self._caught_up = held
-            self._stalled_at = now + self._settings.init_limit * self._settings.tick_time_ms / 1000
+            self._stalled_at = now + self._settings.init_limit * self._tick_s
         elif now >= self._stalled_at and self._peers is not None and leader is not None:
             self._events.warning(
                 "ensemble.catch_up_stalled", leader=leader, index=held[0], pieces=held[1]
             )
-            self._stalled_at = now + self._settings.init_limit * self._settings.tick_time_ms / 1000
+            self._stalled_at = now + self._settings.init_limit * self._tick_s
             self._peers.begin_anew(leader)
 
     def _report_touches(self) -> None:
@@ -428,6 +457,7 @@ class Node:
             self._events.info("ensemble.snapshot_installed", zxid=f"{at.zxid:#x}", index=at.index)
             self._drop_waiters()
             self._stop_serving("a snapshot replaces the state")
+            self._end_read_only()
             self._to_apply.clear()
             self._tree = _tree_of(persist.snapshot)
             self._applied = at
@@ -502,6 +532,7 @@ class Node:
             )
         if may_serve and not self._is_serving:
             self._is_serving = True
+            self._end_read_only()
             self._events.info("ensemble.serving_began", role=self.role, epoch=core.hard.epoch)
             for callback in self._on_serving:
                 callback(True)
@@ -594,8 +625,12 @@ class Node:
         self._turn_wake.set()
 
     @property
+    def _tick_s(self) -> float:
+        return self._settings.tick_time_ms / 1000
+
+    @property
     def _patience_s(self) -> float:
-        return self._settings.sync_limit * self._settings.tick_time_ms / 1000
+        return self._settings.sync_limit * self._tick_s
 
 
 def _tree_of(snapshot: Snapshot) -> Tree:

@@ -40,8 +40,13 @@ class Member(Protocol):
     def is_serving(self) -> bool: ...
 
     @property
+    def is_read_only(self) -> bool:
+        """Whether it shows what it has to clients that asked for no more; never while serving."""
+        ...
+
+    @property
     def role(self) -> str:
-        """ "leader", "follower", "looking" or "standalone"."""
+        """ "leader", "follower", "looking", "read-only" or "standalone"."""
         ...
 
     def submit_nowait(
@@ -75,7 +80,7 @@ class Member(Protocol):
     def subscribe_applied(self, callback: OnApplied) -> None: ...
 
     def subscribe_serving(self, callback: Callable[[bool], None]) -> None:
-        """Called at every change of `is_serving`, after the change."""
+        """Called after every change of `is_serving`, and when `is_read_only` ends."""
         ...
 
     def statistics(self) -> Mapping[str, int | float | str]:

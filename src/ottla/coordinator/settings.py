@@ -51,6 +51,8 @@ class CoordinatorSettings:
     quorum_listen_on_all_ips: bool = False
     super_digest: str | None = None
     """`user:base64(sha1(user:password))` of who may do everything."""
+    read_only_mode: bool = False
+    """Whether a member without a leader serves reads to clients that ask for no more."""
     sasl_users: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Names and passwords for SASL DIGEST-MD5; empty: SASL is not there."""
     sasl_super_user: str | None = None

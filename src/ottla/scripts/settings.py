@@ -30,6 +30,7 @@ def coordinator_settings(config: CoordinatorConfig) -> CoordinatorSettings:
         four_letter_whitelist=frozenset(config.list("4lw.commands.whitelist")),
         quorum_listen_on_all_ips=config.bool("quorumListenOnAllIPs"),
         super_digest=config.optional_str("DigestAuthenticationProvider.superDigest"),
+        read_only_mode=config.bool("readonlymode.enabled"),
         sasl_users=config.sasl_users,
         sasl_super_user=config.optional_str("superUser"),
         enforce_quota=config.bool("enforceQuota"),

@@ -132,6 +132,7 @@ class Connection:
         "last_zxid",
         "leaving",
         "out_bytes",
+        "read_only",
         "sending",
         "session_id",
         "stream",
@@ -170,6 +171,7 @@ class Connection:
         self.leaving = False  # it asked to close its session
         self.sending = False  # a task of its own waits for the full socket
         self._room: trio.Event | None = None  # the reader waits for it
+        self.read_only = False  # the session is this member's alone, and changes nothing
         self.finishing = False  # no more requests; close once everything is sent
         self.counters = Counters()
         self.turn_began = 0.0
@@ -284,7 +286,18 @@ class Connection:
             self.stream.close()
             self.wake_reader()
 
+    def _refuse_write(self, xid: int, opcode: int) -> None:
+        """The member has no leader; only the end of a session needs none."""
+        is_end = opcode == _CLOSE_SESSION
+        error = ZkError.OK if is_end else ZkError.NOTREADONLY
+        self._reply(reply_frame(xid, self._member.tree.last_zxid, error), self.turn_began)
+        if is_end:
+            self.finish("session closed by its client")
+
     def _write(self, xid: int, opcode: int, body: bytes) -> None:
+        if self.read_only:
+            self._refuse_write(xid, opcode)
+            return
         waiting = _Waiting(self, xid, opcode, None)
         self._queue.append(waiting)
         if opcode == _CLOSE_SESSION:

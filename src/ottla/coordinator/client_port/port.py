@@ -109,8 +109,10 @@ class ClientPort:
                 connection.close("session moved")
 
     def _on_serving(self, serving: bool) -> None:
-        if not serving:
-            for connection in list(self._connections):
+        for connection in list(self._connections):
+            if connection.read_only:
+                connection.close("member serves no longer reads alone")
+            elif not serving:
                 connection.close("member does not serve")
 
     def _auth_of(self, session_id: int) -> AuthIds:
@@ -214,7 +216,7 @@ class ClientPort:
     ) -> None:
         """`early` came together with the handshake."""
         stream = connection.stream
-        touch = self._member.touch
+        touch = _untracked if connection.read_only else self._member.touch
         session_id = connection.session_id
         connection.receive(early, trio.current_time())
         while True:
@@ -290,7 +292,7 @@ class ClientPort:
     async def _establish(self, connection: Connection, request: ConnectRequest) -> bool:
         """Give the client a session, new or its own; False: it gets none here. NotServing."""
         member, settings = self._member, self._settings
-        if not member.is_serving:
+        if not (member.is_serving or (member.is_read_only and request.read_only)):
             raise NotServing
         if request.last_zxid_seen > member.tree.last_zxid:
             # It has seen what this member has not yet: it must not go back in time.
@@ -304,6 +306,8 @@ class ClientPort:
         # A client that left the byte out would not know what to do with ours.
         read_only = None if request.read_only is None else False
         timeout_ms = min(max(request.timeout, settings.min_session_ms), settings.max_session_ms)
+        if member.is_read_only:
+            return self._establish_read_only(connection, request, timeout_ms)
         if request.session_id == 0:
             session = await member.create_session(timeout_ms)
         else:
@@ -330,6 +334,24 @@ class ClientPort:
         connection.send(frame(response.encode()))
         return True
 
+    def _establish_read_only(
+        self, connection: Connection, request: ConnectRequest, timeout_ms: int
+    ) -> bool:
+        """A session that only this member knows and that ends with its connection.
+
+        As in ZooKeeper 3.9 one of the ensemble's sessions is not taken in: it could not be kept.
+        """
+        if request.session_id:
+            return False
+        rng = self._runtime.rng
+        session_id = rng.getrandbits(62) | 1
+        connection.read_only = True
+        connection.bind(session_id, timeout_ms, self._runtime.wall_clock.now_ms())
+        self._by_session[session_id] = connection
+        response = ConnectResponse(0, timeout_ms, session_id, rng.randbytes(16), True)
+        connection.send(frame(response.encode()))
+        return True
+
     def _facts(self) -> Facts:
         return Facts(
             member=self._member,
@@ -338,6 +360,10 @@ class ClientPort:
             counters=self._total,
             connections=list(self._connections),
         )
+
+
+def _untracked(_session_id: int) -> None:
+    """No leader asks whether a read-only session is alive."""
 
 
 __all__ = ["HANDSHAKE_TIMEOUT_S", "ClientPort"]
