@@ -224,3 +224,23 @@ async def test_memory_is_shared_by_the_threads(autojump_clock: trio.testing.Mock
         await trio.sleep(1)
     assert len(stage.compacted()) > 2
     assert keys(log) == [*((n, b"key-%d" % (n - 50)) for n in range(50, 100)), (100, b"end")]
+
+
+async def test_checkpoints_that_are_saved_at_the_same_time_take_turns(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    stage = Stage()
+    log = stage.dirty_log(A)
+    stage.disk.sync_delay_s = 1.0
+    [log_dir] = stage.logs.dirs
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log_dir.save_checkpoints)
+        await trio.sleep(0.5)
+        log.flush()
+        log.cleaned_end = 3
+        nursery.start_soon(log_dir.save_recovery_points)
+        nursery.start_soon(log_dir.save_checkpoints)
+        nursery.start_soon(log_dir.save_cleaner_offsets)
+    assert stage.disk.read("/data/recovery-point-offset-checkpoint") == b"0\n1\na 0 4\n"
+    assert stage.disk.read(CHECKPOINT) == b"0\n1\na 0 3\n"
+    assert not [name for name in stage.disk.list_dir("/data") if "saving" in name]

@@ -4,8 +4,9 @@ Task tree of `run`: one task for each of `log.cleaner.threads`, each with a work
 change of the settings begins anew. The work per record is done by the worker
 (`compaction.compact`); the loop only decides, renames and opens files.
 
-Before anything is replaced the log is flushed and its recovery point is on disk: so a start after a
-crash never doubts the holes that compaction leaves between segments.
+Before anything is replaced the log is flushed and its recovery point is on disk (the worker syncs
+the directory): so a start after a crash never doubts the holes that compaction leaves between
+segments.
 """
 
 from collections.abc import Callable
@@ -165,7 +166,7 @@ class Cleaner:
             await log.flush_async()
         if log.is_closed or log.recovery_point < dirt.end:
             raise _Abandoned
-        log_dir.secure_recovery_points()
+        await log_dir.save_recovery_points()
         steps = worker.start(compact, order)
         before = after = 0
         while (step := await steps.next()) is not None:
@@ -179,7 +180,7 @@ class Cleaner:
         if log.is_closed or log.truncations != truncations:
             raise _Abandoned
         log.cleaned_end = step.end
-        log_dir.write_cleaner_offsets()
+        await log_dir.save_cleaner_offsets()
         self._events.info(
             "log.compacted",
             partition=str(log.tp),

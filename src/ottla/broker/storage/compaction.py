@@ -106,8 +106,10 @@ class Finished(NamedTuple):
 def compact(disk: Disk, order: Order) -> Iterator[Cleaned | Finished]:
     """A `Cleaned` for each group of segments, in the order of offsets, then a `Finished`.
 
-    Each group has to be taken over before the next one is asked for. OSError; CorruptLog.
+    Each group has to be taken over before the next one is asked for. The log's parent is synced
+    before the first, with the checkpoint of its recovery point in it. OSError; CorruptLog.
     """
+    disk.sync_dir(order.directory.rpartition("/")[0] or "/")
     latest = _latest_offsets(disk, order)
     end = latest.latest + 1
     segments = [segment for segment in order.segments if segment.base < end]

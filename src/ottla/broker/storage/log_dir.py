@@ -102,6 +102,7 @@ class LogDir:
         "_events",
         "_generation",
         "_lock",
+        "_saving",
         "_written",
         "cleaner_offsets",
         "high_watermarks",
@@ -143,6 +144,7 @@ class LogDir:
         self.cleaner_offsets = self._read(CLEANER_OFFSETS)
         self.high_watermarks = self._read(HIGH_WATERMARKS)
         self._written: dict[str, bytes] = {}
+        self._saving = trio.Lock()  # one at a time, or an older state would overtake a newer one
         self._generation = 0  # counts what makes a checkpoint that is being saved out of date
 
     def _read(self, name: str) -> dict[TopicPartition, int]:
@@ -162,15 +164,16 @@ class LogDir:
             self._disk.replace(f"{self.path}/{name}", data)
             self._written[name] = data
 
-    async def _save(self, name: str, offsets: Mapping[TopicPartition, int]) -> None:
-        """As `_write`, with the sync off the loop; no effect if something newer came meanwhile.
+    async def _save(self, name: str, offsets: Mapping[TopicPartition, int]) -> bool:
+        """As `_write`, with the sync off the loop; False, with no effect, if something newer came
+        meanwhile. Called with `_saving`.
 
         The directory is not synced: a crash may bring back the offsets of the round before, which
         are as true and lower.
         """
         data = encode_offsets(offsets)
         if self._written.get(name) == data:
-            return
+            return True
         generation = self._generation
         temporary = f"{self.path}/{name}{_UNFINISHED}"
         file = self._disk.open(temporary)
@@ -180,9 +183,11 @@ class LogDir:
             await file.sync()
         finally:
             file.close()
-        if self._generation == generation:
-            self._disk.rename(temporary, f"{self.path}/{name}")
-            self._written[name] = data
+        if self._generation != generation:
+            return False
+        self._disk.rename(temporary, f"{self.path}/{name}")
+        self._written[name] = data
+        return True
 
     def write_meta(self, meta: Meta) -> None:
         if meta != self.meta:
@@ -238,18 +243,36 @@ class LogDir:
         self._note_recovery_points()
         self._write(RECOVERY_POINTS, self.recovery_points)
 
-    def secure_recovery_points(self) -> None:
-        """As `write_recovery_points`, and no crash brings back those before."""
-        self.write_recovery_points()
-        self._disk.sync_dir(self.path)
+    async def save_recovery_points(self) -> None:
+        """As `write_recovery_points`, off the loop; a crash may bring back those before, until the
+        directory is synced.
+        """
+        async with self._saving:
+            self._note_recovery_points()
+            if not await self._save(RECOVERY_POINTS, self.recovery_points):
+                self.write_recovery_points()
 
     def write_cleaner_offsets(self) -> None:
         """Where the next compaction of each log begins, of those that were compacted."""
+        if self._note_cleaner_offsets():
+            self._write(CLEANER_OFFSETS, self.cleaner_offsets)
+
+    async def save_cleaner_offsets(self) -> None:
+        """As `write_cleaner_offsets`, off the loop; a crash may bring back lower ones."""
+        async with self._saving:
+            if not self._note_cleaner_offsets():
+                return
+            if not await self._save(CLEANER_OFFSETS, self.cleaner_offsets):
+                self._write(CLEANER_OFFSETS, self.cleaner_offsets)
+
+    def _note_cleaner_offsets(self) -> bool:
+        """Whether there is something new."""
         ends = {tp: log.cleaned_end for tp, log in self.logs.items() if log.cleaned_end > 0}
         ends = {**self._offline_entries(self.cleaner_offsets), **ends}
-        if ends != self.cleaner_offsets:
-            self.cleaner_offsets = ends
-            self._write(CLEANER_OFFSETS, ends)
+        if ends == self.cleaner_offsets:
+            return False
+        self.cleaner_offsets = ends
+        return True
 
     def _write_cut(self) -> None:
         """A log was cut: what is written there from now on was neither flushed nor compacted."""
@@ -278,11 +301,12 @@ class LogDir:
 
     async def save_checkpoints(self) -> None:
         """As `write_checkpoints`, off the loop."""
-        self._note_recovery_points()
-        await self._save(RECOVERY_POINTS, self.recovery_points)
-        self._note_log_starts()
-        await self._save(LOG_STARTS, self.log_starts)
-        await self._save(HIGH_WATERMARKS, self.high_watermarks)
+        async with self._saving:
+            self._note_recovery_points()
+            await self._save(RECOVERY_POINTS, self.recovery_points)
+            self._note_log_starts()
+            await self._save(LOG_STARTS, self.log_starts)
+            await self._save(HIGH_WATERMARKS, self.high_watermarks)
 
     def close(self, *, clean: bool) -> None:
         """Close every log; after a clean stop the next start scans nothing."""
