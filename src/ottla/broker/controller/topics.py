@@ -149,25 +149,34 @@ class TopicAdmin:
         return {at: Assignment(tuple(replicas)) for at, replicas in sorted(placed.items())}
 
     async def _write_topic(self, wish: NewTopic, topic: TopicAssignment) -> None:
-        """Configuration and assignment in one transaction."""
+        """Configuration and assignment in one transaction, repeated when a connection is lost."""
         config_path = paths.config("topics", wish.name)
         config = encodings.encode_config(wish.configs)
         create = create_op(paths.topic(wish.name), encodings.encode_topic(topic))
-        try:
-            await self._reign.ledger.write([create_op(config_path, config), create])
-        except ConnectionLoss:
-            # Was it done? The topic's id, which is only ours, tells.
-            found = await self._reign.ledger.topics([wish.name], self._reign.observer.topic_fired)
-            if wish.name not in found or found[wish.name][0].topic_id != topic.topic_id:
-                raise
-        except MultiFailed as error:
-            if not isinstance(error.cause, NodeExists):
-                raise
-            if error.index == 1:
-                raise Refused(
-                    ErrorCode.TOPIC_ALREADY_EXISTS, f"Topic '{wish.name}' already exists."
-                ) from error
-            await self._reign.ledger.write([set_data_op(config_path, config), create])
+        tried = False
+        while True:
+            try:
+                if tried and await self._is_written(wish.name, topic):
+                    return
+                tried = True
+                await self._reign.ledger.write([create_op(config_path, config), create])
+                return
+            except ConnectionLoss:
+                await self._reign.client.wait_connected()
+            except MultiFailed as error:
+                if not isinstance(error.cause, NodeExists):
+                    raise
+                if error.index == 1:
+                    raise Refused(
+                        ErrorCode.TOPIC_ALREADY_EXISTS, f"Topic '{wish.name}' already exists."
+                    ) from error
+                await self._reign.ledger.write([set_data_op(config_path, config), create])
+                return
+
+    async def _is_written(self, name: str, topic: TopicAssignment) -> bool:
+        """Whether a write whose answer was lost was done: the topic's id, only ours, tells."""
+        found = await self._reign.ledger.topics([name], self._reign.observer.topic_fired)
+        return name in found and found[name][0].topic_id == topic.topic_id
 
     async def _await_leaders(
         self, outcomes: list[TopicOutcome], deadline: float
