@@ -134,6 +134,8 @@ class KafkaPythonMember(Member):
             def on_partitions_assigned(self, assigned: Collection[Any]) -> None:
                 member._took({each.partition for each in assigned})
 
+        # So that it knows the topic when it assigns partitions first; see FINDINGS.md.
+        consumer.partitions_for_topic(self.topic)
         consumer.subscribe([self.topic], listener=Listener())
         try:
             while not self._stopping.is_set():
@@ -187,7 +189,7 @@ def wait_shared(members: Sequence[Member], partitions: int) -> None:
         sizes = [len(member.owned) for member in members]
         return sorted(owned) == list(range(partitions)) and max(sizes) - min(sizes) <= 1
 
-    wait_until(shared, f"{partitions} partitions shared: {[m.owned for m in members]}")
+    wait_until(shared, lambda: f"{partitions} partitions shared: {[m.owned for m in members]}")
 
 
 def stop_all(members: Sequence[Member]) -> None:

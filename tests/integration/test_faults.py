@@ -238,7 +238,7 @@ def test_topic_deleted_while_a_broker_is_down_goes_there_on_its_return(
     assert produce(cluster, others(away)[0], topic, b"x") == ErrorCode.NONE
     assert cluster.partition_dir(away, topic).is_dir()
     cluster.kill("broker", away)
-    cluster.admin.delete_topics([topic])[topic].result(20)
+    cluster.admin.delete_topics([topic], request_timeout=20)[topic].result(20)
     wait_until(
         lambda: not any(cluster.partition_dir(b, topic).exists() for b in others(away)),
         "the living have deleted it",

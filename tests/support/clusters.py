@@ -21,7 +21,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from ottla.protocol.kafka.headers import decode_response, encode_request_frame
-from ottla.scripts import run_files
+from ottla.scripts import local_members, run_files
 from ottla.scripts.cluster_layout import HOST, members, prepare
 from tests.support.processes import LocalCluster, free_layout
 
@@ -148,7 +148,7 @@ class HarmedCluster(LocalCluster):
             else NewTopic(name, len(assignment), replica_assignment=assignment, config=settings)
         )
         self.admin.list_topics()  # it may know a controller that is gone
-        self.admin.create_topics([topic])[name].result(30)
+        self.admin.create_topics([topic], request_timeout=30)[name].result(30)
         wait_until(
             lambda: all(
                 each.leader > 0
@@ -177,27 +177,19 @@ class HarmedCluster(LocalCluster):
         return self.layout.coordinator_base_port + member - 1
 
     def ensemble_leader(self) -> int:
-        """The member whose `srvr` says that it leads; waits for one."""
-        found: list[int] = []
+        """The member that leads the others; waits for one."""
+        found: list[int | None] = [None]
 
         def has_leader() -> bool:
-            for member in range(1, self.layout.coordinators + 1):
-                with contextlib.suppress(OSError):
-                    if b"Mode: leader" in self.four_letter_word(member, b"srvr"):
-                        found.append(member)
-                        return True
-            return False
+            found[0] = local_members.ensemble_leader(self.layout)
+            return found[0] is not None
 
         wait_until(has_leader, "the ensemble has a leader")
-        return found[-1]
+        assert found[0] is not None
+        return found[0]
 
     def four_letter_word(self, member: int, word: bytes) -> bytes:
-        with socket.create_connection((HOST, self.coordinator_port(member)), timeout=2) as sock:
-            sock.sendall(word)
-            answer = b""
-            while piece := sock.recv(4096):
-                answer += piece
-        return answer
+        return local_members.four_letter_word(self.coordinator_port(member), word)
 
     def log(self, kind: str, id_: int) -> Path:
         return self.home / "logs" / f"{kind}-{id_}.log"

@@ -15,12 +15,10 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ottla.scripts import run_files
-from ottla.scripts.background import start_background
+from ottla.scripts import local_members, run_files
 from ottla.scripts.cluster_layout import HOST, Layout, members
 
 ROOT = Path(__file__).parents[2]
-_MODULES = {"broker": "ottla.scripts.server", "coordinator": "ottla.scripts.coordinator"}
 # Below the ports that the system hands out to clients, so that none of those is in the way.
 _PORTS = range(20_000, 31_000)
 
@@ -109,11 +107,7 @@ class LocalCluster:
     def start_member(self, kind: str, id_: int, *, wait_s: float = 30.0) -> None:
         """Start one daemon again and wait until it is up."""
         (member,) = (m for m in members(self.home, self.layout) if (m.kind, m.id) == (kind, id_))
-        words = [str(member.config), "--run-dir", str(self.home / "run")]
-        child = start_background(_MODULES[kind], words, member.log)
-        code = child.wait_ready(time.monotonic() + wait_s)
-        assert code is None, f"{member.name} did not start\n{child.output()}"
-        child.let_go()
+        local_members.start(member, wait_s)
 
     def logs(self) -> str:
         """The end of every log, for the message of a failed assertion."""
@@ -125,7 +119,7 @@ class LocalCluster:
 
     def destroy(self) -> None:
         """Kill whatever still runs; for the end of a test, whatever happened."""
-        for kind in _MODULES:
+        for kind in local_members.MODULES:
             found = run_files.find([self.home / "run"], kind)
             for daemon in found:
                 with contextlib.suppress(ProcessLookupError):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ottla.scripts import run_files
-from ottla.scripts.background import Background, start_background
+from ottla.scripts.background import Background
 from ottla.scripts.cluster_layout import (
     HOST,
     Layout,
@@ -22,9 +22,8 @@ from ottla.scripts.cluster_layout import (
     prepare,
     saved_layout,
 )
+from ottla.scripts.local_members import MODULES, launch
 from ottla.scripts.ports import holder_of, is_free
-
-_MODULES = {"coordinator": "ottla.scripts.coordinator", "broker": "ottla.scripts.server"}
 
 
 class Failed(Exception):
@@ -151,7 +150,7 @@ def _layout(home: Path, options: argparse.Namespace) -> Layout:
 
 
 def _refuse_running(home: Path) -> None:
-    running = [daemon for kind in _MODULES for daemon in run_files.find([home / "run"], kind)]
+    running = [daemon for kind in MODULES for daemon in run_files.find([home / "run"], kind)]
     if running:
         listed = ", ".join(str(daemon) for daemon in running)
         raise Failed(
@@ -171,8 +170,7 @@ def _bring_up(home: Path, layout: Layout, deadline: float) -> None:
     started: list[tuple[Member, Background]] = []
     try:
         for member in members(home, layout):
-            words = [str(member.config), "--run-dir", str(home / "run")]
-            started.append((member, start_background(_MODULES[member.kind], words, member.log)))
+            started.append((member, launch(member)))  # noqa: PERF401  known when one fails
         # Imported while the daemons start.
         from ottla.scripts.first_write import NotYet, wait_first_write
 

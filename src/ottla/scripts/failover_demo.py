@@ -13,7 +13,6 @@ import hashlib
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -26,8 +25,7 @@ from pathlib import Path
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from ottla.scripts import cluster, run_files
-from ottla.scripts.background import start_background
+from ottla.scripts import cluster, local_members
 from ottla.scripts.cluster_layout import HOST, Layout, Member
 from ottla.scripts.demo_traffic import GroupReaders, LineProducer, check_log
 from ottla.scripts.ports import is_free
@@ -38,7 +36,6 @@ REPLICAS = 3
 LINES_MIN = 200_000
 DOWN_SECONDS = 3.0
 SETTLE_SECONDS = 60.0
-MODULES = {"coordinator": "ottla.scripts.coordinator", "broker": "ottla.scripts.server"}
 
 
 class DemoFailed(Exception):
@@ -99,38 +96,18 @@ class DemoCluster:
     def stop(self) -> None:
         cluster.stop(["--data", str(self.home)])
 
-    def pid(self, kind: str, id_: int) -> int:
-        for daemon in run_files.find([self.home / "run"], kind):
-            if daemon.id == id_:
-                return daemon.pid
-        raise DemoFailed(f"{kind} {id_} does not run")
-
     def kill(self, kind: str, id_: int) -> None:
-        os.kill(self.pid(kind, id_), signal.SIGKILL)
+        os.kill(local_members.running(self.home, kind, id_).pid, signal.SIGKILL)
 
     def restart(self, kind: str, id_: int) -> None:
-        member = Member(kind, id_, self.home)
-        words = [str(member.config), "--run-dir", str(self.home / "run")]
-        child = start_background(MODULES[kind], words, member.log)
-        if child.wait_ready(time.monotonic() + SETTLE_SECONDS) is not None:
-            raise DemoFailed(f"{member.name} did not start again:\n{child.output()}")
-        child.let_go()
+        local_members.start(Member(kind, id_, self.home), SETTLE_SECONDS)
 
     def ensemble_leader(self) -> int:
-        """The member whose `srvr` says that it leads."""
-        for member in range(1, self.layout.coordinators + 1):
-            with suppress(OSError):
-                if b"Mode: leader" in self._srvr(self.layout.coordinator_base_port + member - 1):
-                    return member
-        raise DemoFailed("the ensemble has no leader")
-
-    def _srvr(self, port: int) -> bytes:
-        with socket.create_connection((HOST, port), timeout=2) as connection:
-            connection.sendall(b"srvr")
-            answer = b""
-            while piece := connection.recv(4096):
-                answer += piece
-        return answer
+        """The member that leads the others."""
+        leader = local_members.ensemble_leader(self.layout)
+        if leader is None:
+            raise DemoFailed("the ensemble has no leader")
+        return leader
 
     def log_digest(self, broker: int, partition: int) -> str:
         """A digest of all batches of one replica, wherever its segments begin."""
@@ -311,7 +288,7 @@ def main() -> int:
         wrong = demo.check()
         _report(kills, wrong, len(lines))
         passed = not wrong
-    except DemoFailed as error:
+    except (DemoFailed, local_members.MemberFailed) as error:
         print(f"\nFAILED: {error}\nlogs: {demo_cluster.home / 'logs'}", file=sys.stderr)
     finally:
         demo_cluster.stop()
