@@ -9,7 +9,6 @@ from ottla.coordinator.store.txn_log import CorruptStore
 from ottla.coordinator.tree.snapshot import CorruptSnapshot
 from ottla.runtime.interfaces import Runtime
 from ottla.runtime.supervise import CannotStart
-from ottla.runtime.tls import TlsUnusable
 
 
 async def run_member(
@@ -25,7 +24,7 @@ async def run_member(
         runtime.disk.make_dirs(settings.data_log_dir)
     try:
         await run_coordinator(settings, runtime, stop=stop, task_status=task_status)
-    except (StoreInUse, CorruptStore, CorruptSnapshot, TlsUnusable) as error:
+    except (StoreInUse, CorruptStore, CorruptSnapshot) as error:
         raise CannotStart(str(error)) from error
 
 
