@@ -161,12 +161,28 @@ def _check(found: Findings, members: Mapping[int, Member], place: Place) -> None
     if shortest > longest:
         key = "minSessionTimeout" if "minSessionTimeout" in found.values else "maxSessionTimeout"
         found.problem(key, f"leaves no timeout between {shortest} and {longest} ms", place)
+    if effective.int("secureClientPort") >= 0:
+        _check_tls(found, effective, place)
     if members and len(members) % 2 == 0:
         text = (
             f"{len(members)} members bear no more failures than {len(members) - 1};"
             " an odd number is better"
         )
         found.warning("server.N", text, place)
+
+
+def _check_tls(found: Findings, effective: Values, place: Place) -> None:
+    if "clientPort" not in found.values:
+        text = "without a clientPort is not there; set both, and clientPortAddress to keep it local"
+        found.problem("secureClientPort", text, place)
+    needed = ["ssl.keyStore.location"]
+    if effective.str("ssl.clientAuth") != "none":
+        needed.append("ssl.trustStore.location")
+    for key in needed:
+        if key not in found.values:
+            found.problem(key, "is not set, which secureClientPort needs", place)
+    if not effective.list("ssl.enabledProtocols"):
+        found.problem("ssl.enabledProtocols", "is empty", place)
 
 
 def _own_id(found: Findings, members: Mapping[int, Member], given: int | None, place: Place) -> int:

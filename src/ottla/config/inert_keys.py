@@ -110,12 +110,11 @@ learner.asyncSending learner.closeSocketAsync localSessionsEnabled localSessions
 maxBatchSize maxCnxns maxGetChildrenResponseCacheSize maxResponseCacheSize
 metricsProvider.className metricsProvider.exportJvmInfo metricsProvider.httpPort
 multiAddress.enabled observerMasterPort peerType portUnification preAllocSize
-quorum.auth.enableSasl reconfigEnabled requireClientAuthScheme secureClientPort
-secureClientPortAddress serverCnxnFactory sessionRequireClientSASLAuth skipACL
-snapshot.compression.method snapshot.trust.empty snapSizeLimitInKb ssl.keyStore.location
-ssl.keyStore.password ssl.quorum.keyStore.location ssl.quorum.keyStore.password
-ssl.quorum.trustStore.location ssl.quorum.trustStore.password ssl.trustStore.location
-ssl.trustStore.password sslQuorum standaloneEnabled syncEnabled tcpKeepAlive txnLogSizeLimitInKb
+quorum.auth.enableSasl reconfigEnabled requireClientAuthScheme serverCnxnFactory
+sessionRequireClientSASLAuth skipACL snapshot.compression.method snapshot.trust.empty
+snapSizeLimitInKb ssl.quorum.keyStore.location ssl.quorum.keyStore.password
+ssl.quorum.trustStore.location ssl.quorum.trustStore.password ssl.trustStore.password sslQuorum
+standaloneEnabled syncEnabled tcpKeepAlive txnLogSizeLimitInKb
 watchManagerName
 """)
 )

@@ -152,6 +152,53 @@ SECURITY = table(
         None,
         "A JAAS file; its entry Server names the users of SASL DIGEST-MD5.",
     ),
+    Key(
+        "secureClientPort",
+        _T.INT,
+        -1,
+        "Port for clients that speak TLS; 0: a free port, -1: none.",
+        between(-1, 65_535),
+    ),
+    Key("secureClientPortAddress", _T.STRING, "", "Interface of that port; empty: every one."),
+    Key(
+        "ssl.keyStore.location",
+        _T.STRING,
+        None,
+        "PEM file with the private key, its certificate and those up to the authority's.",
+    ),
+    Key("ssl.keyStore.password", _T.PASSWORD, None, "Of the private key, if it is encrypted."),
+    Key(
+        "ssl.trustStore.location",
+        _T.STRING,
+        None,
+        "PEM file with the authorities whose clients are believed.",
+    ),
+    Key(
+        "ssl.clientAuth",
+        _T.STRING,
+        "need",
+        "Whether clients must (need) or may (want) show a certificate, or are not asked (none).",
+        one_of("need", "want", "none"),
+    ),
+    Key(
+        "ssl.enabledProtocols",
+        _T.LIST,
+        ("TLSv1.3", "TLSv1.2"),
+        "Versions of TLS that are spoken.",
+        one_of("TLSv1.3", "TLSv1.2"),
+    ),
+    Key(
+        "ssl.ciphersuites",
+        _T.LIST,
+        (),
+        "Ciphers for TLS 1.2, by OpenSSL's names; empty: those that OpenSSL thinks good.",
+    ),
+    Key(
+        "X509AuthenticationProvider.superUser",
+        _T.STRING,
+        None,
+        "Subject (as RFC 2253 writes it) of the certificate that passes every access list.",
+    ),
     Key("superUser", _T.STRING, None, "The SASL user who passes every access list."),
 )
 

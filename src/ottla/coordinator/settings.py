@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ottla.runtime.interfaces import Address
+from ottla.runtime.tls import TlsSettings
 
 DEFAULT_WHITELIST = frozenset({"srvr"})
 
@@ -51,6 +52,11 @@ class CoordinatorSettings:
     quorum_listen_on_all_ips: bool = False
     super_digest: str | None = None
     """`user:base64(sha1(user:password))` of who may do everything."""
+    secure_client_address: Address = field(default_factory=lambda: Address("", 2281))
+    """Where TLS is served; only with `tls`."""
+    tls: TlsSettings | None = None
+    x509_super_user: str | None = None
+    """The subject (RFC 2253) of the certificate whose owner may do everything."""
     read_only_mode: bool = False
     """Whether a member without a leader serves reads to clients that ask for no more."""
     sasl_users: Mapping[str, str] = field(default_factory=dict, repr=False)

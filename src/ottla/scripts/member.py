@@ -9,6 +9,7 @@ from ottla.coordinator.store.txn_log import CorruptStore
 from ottla.coordinator.tree.snapshot import CorruptSnapshot
 from ottla.runtime.interfaces import Runtime
 from ottla.runtime.supervise import CannotStart
+from ottla.runtime.tls import TlsUnusable
 
 
 async def run_member(
@@ -24,7 +25,7 @@ async def run_member(
         runtime.disk.make_dirs(settings.data_log_dir)
     try:
         await run_coordinator(settings, runtime, stop=stop, task_status=task_status)
-    except (StoreInUse, CorruptStore, CorruptSnapshot) as error:
+    except (StoreInUse, CorruptStore, CorruptSnapshot, TlsUnusable) as error:
         raise CannotStart(str(error)) from error
 
 

@@ -4,6 +4,7 @@ from ottla.config.broker import BrokerConfig
 from ottla.config.coordinator import CoordinatorConfig
 from ottla.coordinator.settings import CoordinatorSettings
 from ottla.runtime.interfaces import Address
+from ottla.runtime.tls import TlsSettings
 
 EMBEDDED_DIRECTORY = ".coordinator"
 """Below the first log dir. A name that begins with a dot is no partition's directory."""
@@ -30,6 +31,11 @@ def coordinator_settings(config: CoordinatorConfig) -> CoordinatorSettings:
         four_letter_whitelist=frozenset(config.list("4lw.commands.whitelist")),
         quorum_listen_on_all_ips=config.bool("quorumListenOnAllIPs"),
         super_digest=config.optional_str("DigestAuthenticationProvider.superDigest"),
+        secure_client_address=Address(
+            config.str("secureClientPortAddress"), config.int("secureClientPort")
+        ),
+        tls=_tls(config),
+        x509_super_user=config.optional_str("X509AuthenticationProvider.superUser"),
         read_only_mode=config.bool("readonlymode.enabled"),
         sasl_users=config.sasl_users,
         sasl_super_user=config.optional_str("superUser"),
@@ -38,6 +44,20 @@ def coordinator_settings(config: CoordinatorConfig) -> CoordinatorSettings:
         container_check_interval_ms=config.int("znode.container.checkIntervalMs"),
         container_max_per_minute=config.int("znode.container.maxPerMinute"),
         container_max_never_used_ms=config.int("znode.container.maxNeverUsedIntervalMs"),
+    )
+
+
+def _tls(config: CoordinatorConfig) -> TlsSettings | None:
+    """None: no secure port is asked for. The configuration was checked, so the stores are named."""
+    if config.int("secureClientPort") < 0:
+        return None
+    return TlsSettings(
+        key_store=config.str("ssl.keyStore.location"),
+        trust_store=config.optional_str("ssl.trustStore.location"),
+        key_password=config.optional_str("ssl.keyStore.password"),
+        client_auth=config.str("ssl.clientAuth"),
+        protocols=config.list("ssl.enabledProtocols"),
+        ciphers=":".join(config.list("ssl.ciphersuites")) or None,
     )
 
 

@@ -339,7 +339,7 @@ class Connection:
         if proved is None:
             self._refuse_proof(xid, _AUTH, b"")
             return
-        self._be_known_as(proved)
+        self.be_known_as(proved)
         self._answer_in_turn(xid, _AUTH, reply_frame(xid, 0, ZkError.OK))
 
     def _step_sasl(self, xid: int, frame: memoryview) -> None:
@@ -356,11 +356,12 @@ class Connection:
         user = self._sasl.user
         if user is not None:
             is_super = user == self._proofs.sasl_super_user
-            self._be_known_as([Id("sasl", user), *([Id("super", "")] if is_super else ())])
+            self.be_known_as([Id("sasl", user), *([Id("super", "")] if is_super else ())])
         reply = reply_frame(xid, 0, ZkError.OK, SaslResponse(answer_token).encode())
         self._answer_in_turn(xid, _SASL, reply)
 
-    def _be_known_as(self, proved: Iterable[Id]) -> None:
+    def be_known_as(self, proved: Iterable[Id]) -> None:
+        """Identities beside those that the client has already."""
         # A new list: requests that were submitted hold the old one.
         self.auth = self.auth + [who for who in proved if who not in self.auth]
         self.asker = Asker(self.session_id, self.auth)

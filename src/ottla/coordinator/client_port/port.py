@@ -1,22 +1,24 @@
 """The listener for ZooKeeper clients: accepts, shakes hands, moves bytes.
 
-Task tree: `serve` > {flusher, one task per connection: handshake, then reader}, and a sender for a
-connection only while its socket is full. Whoever ends a connection closes its stream; its own task
-then cleans up.
+Task tree: `serve` > {sending, acceptors, one task per connection: handshake, then reader}. Whoever
+ends a connection closes its stream; its own task then cleans up.
 """
 
+import ssl
 from collections.abc import Sequence
 
 import trio
 
 from ottla.coordinator.client_port.connection import Connection, Proofs
 from ottla.coordinator.client_port.digest_md5 import DigestMd5Server
+from ottla.coordinator.client_port.sending import Sending
 from ottla.coordinator.client_port.statistics import Counters
 from ottla.coordinator.four_letter_words import Facts, respond
 from ottla.coordinator.ports import Member, NotServing
 from ottla.coordinator.settings import CoordinatorSettings
 from ottla.coordinator.tree.access import AuthIds
 from ottla.coordinator.tree.values import REOPEN_SESSION, Applied
+from ottla.protocol.zookeeper.data import Id
 from ottla.protocol.zookeeper.errors import (
     DecodeError,
     FrameTooLarge,
@@ -28,7 +30,8 @@ from ottla.protocol.zookeeper.framing import FrameReader, frame
 from ottla.protocol.zookeeper.jute import Reader
 from ottla.protocol.zookeeper.messages import ConnectRequest, ConnectResponse
 from ottla.protocol.zookeeper.opcodes import PROTOCOL_VERSION
-from ottla.runtime.interfaces import Address, ConnectionLost, Runtime, Stream
+from ottla.runtime.interfaces import Address, ConnectionLost, Listener, Runtime, Stream
+from ottla.runtime.tls import TlsStream, server_context
 
 HANDSHAKE_TIMEOUT_S = 10.0
 
@@ -54,8 +57,7 @@ class ClientPort:
         self._connections: dict[Connection, None] = {}
         self._by_session: dict[int, Connection] = {}
         self._by_host: dict[str, int] = {}
-        self._dirty: dict[Connection, None] = {}
-        self._wake = trio.Event()
+        self._sending = Sending()
         self._nursery: trio.Nursery | None = None
         self._address = settings.client_address
         member.subscribe_applied(self._on_applied)
@@ -72,21 +74,65 @@ class ClientPort:
     async def serve(
         self, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Listen until cancelled; reports the bound address. OSError when it can not be bound."""
-        listener = await self._runtime.network.listen(self._settings.client_address)
+        """Listen until cancelled; reports the plain port's bound address.
+
+        Raises OSError when a port cannot be bound, TlsUnusable.
+        """
+        settings, network = self._settings, self._runtime.network
+        context = None if settings.tls is None else server_context(settings.tls)
+        listener = await network.listen(settings.client_address)
+        listeners = [listener]
         self._address = listener.address
         try:
             async with trio.open_nursery() as self._nursery:
-                self._nursery.start_soon(self._flush_turns)
+                if context is not None:
+                    secure = await network.listen(settings.secure_client_address)
+                    listeners.append(secure)
+                    self._runtime.events.info("client_port.secured", address=str(secure.address))
+                    self._nursery.start_soon(self._accept, secure, context)
+                self._nursery.start_soon(self._sending.run)
                 task_status.started(listener.address)
-                while True:
-                    stream = await listener.accept()
-                    if self._admit(stream):
-                        self._nursery.start_soon(self._serve_connection, stream)
+                await self._accept(listener, None)
         finally:
-            listener.close()
+            for each in listeners:
+                each.close()
             for connection in list(self._connections):
                 connection.close("member stops")
+
+    async def _accept(self, listener: Listener, context: ssl.SSLContext | None) -> None:
+        assert self._nursery is not None
+        while True:
+            stream = await listener.accept()
+            if not self._admit(stream):
+                continue
+            if context is None:
+                self._nursery.start_soon(self._serve_connection, stream)
+            else:
+                self._nursery.start_soon(self._secure_connection, stream, context)
+
+    async def _secure_connection(self, stream: Stream, context: ssl.SSLContext) -> None:
+        """TLS first. Whoever shows a certificate is known by its subject from then on."""
+        secure = TlsStream(stream, context)
+        reason = "no TLS handshake in time"
+        with trio.move_on_after(HANDSHAKE_TIMEOUT_S):
+            try:
+                await secure.shake_hands()
+            except ConnectionLost as error:
+                reason = str(error)
+            else:
+                reason = ""
+        if reason:
+            self._runtime.events.warning(
+                "client_port.peer_refused",
+                peer=str(stream.peer),
+                reason=reason,
+                guess="",
+                limit=self._settings.jute_max_buffer,
+            )
+            secure.close()
+            self._forget_host(stream)
+            return
+        await self._serve_connection(secure)
 
     # The member's news. Both are called within its apply, see `ports`.
 
@@ -119,53 +165,6 @@ class ClientPort:
         connection = self._by_session.get(session_id)
         return connection.auth if connection is not None else ()
 
-    # Sending: once per turn of the loop.
-
-    def _mark_dirty(self, connection: Connection) -> None:
-        self._dirty[connection] = None
-        if len(self._dirty) == 1:
-            self._wake.set()
-
-    async def _flush_turns(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake = trio.Event()
-            dirty, self._dirty = self._dirty, {}
-            now = trio.current_time()
-            for connection in dirty:
-                self._flush(connection, now)
-
-    def _flush(self, connection: Connection, now: float) -> None:
-        if connection.closed or connection.sending:
-            return
-        data = connection.take_out(now)
-        try:
-            sent = connection.stream.send_nowait(data) if data else 0
-        except ConnectionLost:
-            connection.close("connection lost")
-            return
-        connection.out_bytes -= sent
-        if sent < len(data):
-            connection.unsent = data[sent:]
-            connection.sending = True
-            assert self._nursery is not None
-            self._nursery.start_soon(self._send_slowly, connection)
-        elif connection.finishing:
-            connection.close(connection.close_reason)
-
-    async def _send_slowly(self, connection: Connection) -> None:
-        """Until its socket has taken everything; meanwhile the flusher leaves it alone."""
-        try:
-            while data := connection.take_out(trio.current_time()):
-                await connection.stream.send_all(data)
-                connection.out_bytes -= len(data)
-                connection.wake_reader()
-        except ConnectionLost:
-            connection.close("connection lost")
-        connection.sending = False
-        if connection.finishing:
-            connection.close(connection.close_reason)
-
     # Receiving.
 
     def _admit(self, stream: Stream) -> bool:
@@ -186,7 +185,11 @@ class ClientPort:
         return True
 
     async def _serve_connection(self, stream: Stream) -> None:
-        connection = Connection(stream, self._member, self._mark_dirty, self._total, self._proofs)
+        connection = Connection(
+            stream, self._member, self._sending.mark_dirty, self._total, self._proofs
+        )
+        if isinstance(stream, TlsStream):
+            connection.be_known_as(self._x509_ids(stream.peer_subject))
         self._connections[connection] = None
         frames = FrameReader(self._settings.jute_max_buffer)
         try:
@@ -210,6 +213,14 @@ class ClientPort:
 
     def _begin_sasl(self) -> DigestMd5Server:
         return DigestMd5Server(self._settings.sasl_users, self._runtime.rng.randbytes(24).hex())
+
+    def _x509_ids(self, subject: str | None) -> list[Id]:
+        if subject is None:
+            return []
+        proved = [Id("x509", subject)]
+        if subject == self._settings.x509_super_user:
+            proved.append(Id("super", ""))
+        return proved
 
     async def _read_requests(
         self, connection: Connection, frames: FrameReader, early: Sequence[memoryview]
@@ -241,11 +252,8 @@ class ClientPort:
 
     def _forget(self, connection: Connection) -> None:
         del self._connections[connection]
-        self._dirty.pop(connection, None)
-        host = connection.stream.peer.host
-        self._by_host[host] -= 1
-        if not self._by_host[host]:
-            del self._by_host[host]
+        self._sending.forget(connection)
+        self._forget_host(connection.stream)
         session_id = connection.session_id
         if session_id and self._by_session.get(session_id) is connection:
             del self._by_session[session_id]
@@ -256,6 +264,12 @@ class ClientPort:
             session=f"0x{session_id % (1 << 64):x}",
             reason=connection.close_reason,
         )
+
+    def _forget_host(self, stream: Stream) -> None:
+        host = stream.peer.host
+        self._by_host[host] -= 1
+        if not self._by_host[host]:
+            del self._by_host[host]
 
     # Handshake.
 
