@@ -294,6 +294,40 @@ async def test_alter_partition_is_fenced(autojump_clock, cluster):
     assert controller.state.partitions[T0].isr == (1, 2)
 
 
+async def test_isr_change_that_never_reached_the_ensemble_may_be_asked_for_again(
+    autojump_clock, cluster
+):
+    """Otherwise the leader waits for news that nobody sends. Simulation seed 92."""
+    await cluster.start(1, 2, 3)
+    controller = await cluster.controller()
+    await create(controller, assignments=[[1, 2, 3]])
+    cluster.members.lose_next_write = True
+    lost = await alter(cluster, controller, cluster.nodes[1], [1, 2])
+    [answer] = lost.topics[0].partitions
+    assert answer.error_code == ErrorCode.REQUEST_TIMED_OUT
+    again = await alter(cluster, controller, cluster.nodes[1], [1, 2])
+    assert again.topics[0].partitions[0].error_code == ErrorCode.NONE
+    assert controller.state.partitions[T0].isr == (1, 2)
+
+
+async def test_leader_whose_isr_change_met_another_writer_is_told_the_new_state(
+    autojump_clock, cluster
+):
+    await cluster.start(1, 2, 3)
+    controller = await cluster.controller()
+    await create(controller, assignments=[[1, 2, 3]])
+    await cluster.settle()
+    path = paths.partition_state(T0)
+    data, _ = await cluster.nodes[1].client.get_data(path)
+    await cluster.nodes[1].client.set_data(path, data)
+    cluster.recorders[1].requests.clear()
+    lost = await alter(cluster, controller, cluster.nodes[1], [1, 2])
+    assert lost.topics[0].partitions[0].error_code == ErrorCode.INVALID_UPDATE_VERSION
+    await cluster.settle()
+    [told] = cluster.recorders[1].of(LeaderAndIsrRequest)
+    assert told.topic_states[0].partition_states[0].partition_epoch == 1
+
+
 async def test_isr_change_reaches_every_broker_as_metadata(autojump_clock, cluster):
     await cluster.start(1, 2, 3)
     controller = await cluster.controller()

@@ -1,7 +1,7 @@
 """Ensemble members in memory: the real tree behind a small client port that can misbehave.
 
 All members share one tree, as if consensus were instant. Faults are asked for by name:
-`stop`/`start` a member, `cut` a connection, `expire` a session, `lose_next_reply`.
+`stop`/`start` a member, `cut` a connection, `expire` a session, `lose_next_reply`, `lose_next_write` (it never happens).
 """
 
 import random
@@ -42,6 +42,7 @@ class Members:
         self.decider = Decider(self.tree, member_id=1, rng=random.Random(1))
         self.requests: list[int] = []
         self.lose_next_reply = False
+        self.lose_next_write = False
         self.answer_pings = True
         self._network = network
         self._nursery = nursery
@@ -155,6 +156,10 @@ class Members:
                 body = answer(self.tree, self.watches, Asker(session_id, AUTH), opcode, reader)
             except Refused as refused:
                 error = refused.error
+        elif self.lose_next_write:
+            self.lose_next_write = False
+            stream.close()
+            return
         else:
             applied = self._apply(session_id, opcode, bytes(reader.data[reader.at :]))
             error, body = applied.error, applied.reply

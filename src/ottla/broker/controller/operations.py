@@ -46,8 +46,18 @@ async def alter_partition(reign: Reign, request: AlterPartitionRequest) -> Alter
         notices = Notices()
         for write, version in applied:
             cluster.applied(write, version, notices, tell_replicas=False)
+        failed = {}
+        before = {write.tp: write.state.partition_epoch for write in judgement.writes}
+        for tp in lost:
+            state = cluster.partitions.get(tp)
+            if state is not None and state.partition_epoch == before[tp]:
+                failed[tp] = ErrorCode.REQUEST_TIMED_OUT  # it never happened: ask again
+            else:
+                failed[tp] = ErrorCode.INVALID_UPDATE_VERSION
+                if state is not None and state.leader in cluster.brokers:
+                    # The leader waits for this; nobody else would send it.
+                    notices.tell_replicas([state.leader], tp)
         reign.post(notices)
-        failed = dict.fromkeys(lost, ErrorCode.INVALID_UPDATE_VERSION)
         return altering.answer(cluster, request, judgement, failed)
 
     return await reign.submit(step)
