@@ -277,3 +277,30 @@ def test_checkpoint_of_offsets_round_trips_and_tells_nonsense() -> None:
     for data in (b"0\n1\na 0\n", b"0\n1\na b 1\n", b"1\n0\n", b"0\n2\na 0 1\n"):
         with pytest.raises(MalformedCheckpoint):
             decode_offsets(data)
+
+
+class _FailingDisk(MemoryDisk):
+    """No sync of a segment succeeds any more."""
+
+    failing = False
+
+    def require_sync(self, path: str) -> None:
+        if self.failing and path.endswith(".log"):
+            raise OSError(5, "Input/output error", path)
+
+
+async def test_a_disk_that_fails_in_a_clean_stop_makes_it_a_crash_for_that_directory() -> None:
+    """The stop goes on: found by simulation seed 101, where it ended with a stack trace."""
+    disk, events = _FailingDisk(), RecordingEvents()
+    manager = await managed(disk, events=events)
+    logs = [manager.create(tp, CONFIG, now_ms=NOW_MS, topic_id=UUID(int=5)) for tp in (A, B)]
+    for log in logs:
+        append(log, batch(b"one", b"two"))
+    disk.failing = True
+    manager.close(clean=True)
+    assert all(log.is_closed for log in logs)
+    assert events.named("log_dir.not_clean")
+    disk.failing = False
+    again = await managed(disk)
+    assert not again.dirs[0].was_clean
+    assert again.get(A).log_end == 2

@@ -16,6 +16,7 @@ A log directory holds `<topic>-<partition>` directories and these files, as Kafk
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID
 
 import trio
@@ -31,6 +32,8 @@ from ottla.broker.storage.checkpoints import (
     decode_offsets,
     encode_offsets,
 )
+from ottla.broker.storage.disk_errors import is_full, is_passing
+from ottla.broker.storage.group_commit import GroupCommit
 from ottla.broker.storage.log import Log
 from ottla.broker.storage.log_config import LogConfig
 from ottla.runtime.interfaces import DirectoryLock, Disk, Events
@@ -44,6 +47,8 @@ _DELETED_NAME = re.compile(r".+\.[0-9a-f]{32}-delete")
 _NAME_BYTES_MAX = 255
 _FLUSHES_MAX = 8
 _UNFINISHED = ".saving"
+_PROBE = ".space-probe"
+_PROBE_BYTES = 64 << 10
 _CLEAN_MARK = b'{"version":0,"brokerEpoch":-1}'
 
 ConfigOf = Callable[[str], LogConfig]
@@ -94,18 +99,35 @@ def decode_meta(data: bytes, path: str) -> Meta:
     return Meta(None if broker_id is None else int(broker_id), fields.get("cluster.id"))
 
 
+class LogDirKeeper(Protocol):
+    """Whom a log directory tells what happens to it."""
+
+    def dir_failed(self, log_dir: "LogDir") -> None: ...
+
+    def log_lost(self, log: Log, reason: str) -> None: ...
+
+    def log_wants_flush(self, log: Log) -> bool: ...
+
+
 class LogDir:
-    """One directory of `log.dirs`; locked from `__init__` to `release`."""
+    """One directory of `log.dirs`; locked from `__init__` to `release`.
+
+    `failure` says why nothing is asked of the directory any more, None while it works. `is_full`:
+    the last write found no room; appends go on trying.
+    """
 
     __slots__ = (
         "_disk",
         "_events",
         "_generation",
+        "_keeper",
         "_lock",
         "_saving",
         "_written",
         "cleaner_offsets",
+        "failure",
         "high_watermarks",
+        "is_full",
         "log_starts",
         "logs",
         "meta",
@@ -115,11 +137,16 @@ class LogDir:
         "was_clean",
     )
 
-    def __init__(self, disk: Disk, path: str, events: Events) -> None:
+    def __init__(
+        self, disk: Disk, path: str, events: Events, keeper: LogDirKeeper | None = None
+    ) -> None:
         """OSError; LogDirInUse; ForeignLogDir."""
         self._disk = disk
         self._events = events
+        self._keeper = keeper
         self.path = path.rstrip("/")
+        self.failure: str | None = None
+        self.is_full = False
         disk.make_dirs(self.path)
         try:
             self._lock: DirectoryLock = disk.lock(f"{self.path}/{LOCK}")
@@ -225,9 +252,9 @@ class LogDir:
             recovery_point=self.recovery_points.get(tp, 0),
             log_start=self.log_starts.get(tp, 0),
             events=self._events,
-            on_cut=self._write_cut,
+            owner=self,
         )
-        log.cleaned_end = self.cleaner_offsets.get(tp, 0)
+        log.cleaned_end = min(self.cleaner_offsets.get(tp, 0), log.log_end)
         self._generation += 1
         self.logs[tp] = log
         self.offline.discard(tp)
@@ -274,10 +301,62 @@ class LogDir:
         self.cleaner_offsets = ends
         return True
 
-    def _write_cut(self) -> None:
-        """A log was cut: what is written there from now on was neither flushed nor compacted."""
+    # --- what its logs tell ---
+
+    def log_cut(self) -> None:
+        """What is written there from now on was neither flushed nor compacted."""
         self.write_recovery_points()
         self.write_cleaner_offsets()
+
+    def log_wants_flush(self, log: Log) -> bool:
+        return self._keeper is not None and self._keeper.log_wants_flush(log)
+
+    def log_failed(self, log: Log, what: str, error: OSError) -> None:
+        if isinstance(error, FileNotFoundError):
+            if self._keeper is not None:
+                self._keeper.log_lost(log, f"{what} in {log.directory}: {error}")
+            return
+        self.note_error(what, error, where=log.directory)
+
+    def note_error(self, what: str, error: OSError, *, where: str) -> None:
+        """Draw the conclusion from an error of the disk: it is full, or failed, or neither."""
+        if is_full(error):
+            if not self.is_full:
+                self.is_full = True
+                self._events.error("log_dir.full", dir=self.path, during=what, path=where)
+        elif not is_passing(error) and self.failure is None:
+            self.failure = f"{what} in {where}: {error}"
+            self._events.error(
+                "log_dir.failed",
+                dir=self.path,
+                during=what,
+                path=error.filename or where,
+                reason=str(error),
+                partitions=len(self.logs),
+            )
+            for log in self.logs.values():
+                log.abandon()
+            if self._keeper is not None:
+                self._keeper.dir_failed(self)
+
+    def look_for_space(self) -> bool:
+        """Whether a directory that was full takes bytes again."""
+        assert self.is_full
+        path = f"{self.path}/{_PROBE}"
+        try:
+            file = self._disk.open(path)
+            try:
+                file.truncate(0)
+                file.append(bytes(_PROBE_BYTES))
+            finally:
+                file.close()
+                self._disk.remove(path)
+        except OSError as error:
+            self.note_error("probe", error, where=path)
+            return False
+        self.is_full = False
+        self._events.info("log_dir.space_returned", dir=self.path)
+        return True
 
     def _note_recovery_points(self) -> None:
         points = {tp: log.recovery_point for tp, log in self.logs.items()}
@@ -309,9 +388,21 @@ class LogDir:
             await self._save(HIGH_WATERMARKS, self.high_watermarks)
 
     def close(self, *, clean: bool) -> None:
-        """Close every log; after a clean stop the next start scans nothing."""
+        """Close every log; after a clean stop the next start scans nothing.
+
+        KafkaStorageError when a log could not be made durable; all are closed then, and the next
+        start recovers them.
+        """
+        failure: KafkaStorageError | None = None
         for log in self.logs.values():
-            log.close(clean=clean)
+            try:
+                log.close(clean=clean)
+            except KafkaStorageError as error:
+                failure = error
+                log.close(clean=False)
+        if failure is not None:
+            self._lock.release()
+            raise failure
         if clean:
             self.write_checkpoints()
             self._disk.replace(f"{self.path}/{CLEAN_SHUTDOWN}", _CLEAN_MARK)
@@ -557,12 +648,18 @@ class LogManager:
         self._doomed = kept
 
     def close(self, *, clean: bool) -> None:
-        """Close all logs and give the directories free. Blocks; OSError."""
+        """Close all logs and give the directories free. Blocks; OSError.
+
+        A directory that cannot be made durable is left as after a crash.
+        """
         for _, log in self._doomed:
             log.delete()
         self._doomed.clear()
         for log_dir in self._dirs:
-            log_dir.close(clean=clean)
+            try:
+                log_dir.close(clean=clean)
+            except KafkaStorageError as error:
+                self._events.error("log_dir.not_clean", path=log_dir.path, reason=str(error))
         self._logs.clear()
 
 
