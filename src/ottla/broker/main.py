@@ -354,8 +354,10 @@ class Broker:
             await self._read_config_again()  # what changed before the watch was set
             nursery.start_soon(self._isr_changes.run)
             nursery.start_soon(self._upkeep.run)
-            nursery.start_soon(self._server.serve)
             sessions_begun = await self._register(addresses)
+            # Not before: a controller may still believe in the previous life of this broker, and
+            # without an epoch nothing would tell its orders for that one from those for this.
+            nursery.start_soon(self._server.serve)
             nursery.start_soon(self._keep_registered, addresses, sessions_begun)
             await nursery.start(self._controller.run)
             events.info(

@@ -1,7 +1,8 @@
 """Ensemble members in memory: the real tree behind a small client port that can misbehave.
 
 All members share one tree, as if consensus were instant. Faults are asked for by name:
-`stop`/`start` a member, `cut` a connection, `expire` a session, `lose_next_reply`, `lose_next_write` (it never happens).
+`stop`/`start` a member, `cut` a connection, `expire` a session, `lose_next_reply`,
+`lose_next_write` (which then never happens).
 """
 
 import random
