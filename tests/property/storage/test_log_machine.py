@@ -63,11 +63,20 @@ class LogMachine(RuleBasedStateMachine):
             recovery_point=self.checkpointed,
             log_start=self.start_offset,
             events=RecordingEvents(),
-            on_cut=self.checkpoint,
+            owner=self,
         )
 
     def checkpoint(self) -> None:
         self.checkpointed = self.log.recovery_point
+
+    def log_cut(self) -> None:
+        self.checkpoint()
+
+    def log_wants_flush(self, log: Log) -> bool:
+        return False
+
+    def log_failed(self, log: Log, what: str, error: OSError) -> None:
+        raise AssertionError("this disk never fails") from error
 
     # appends
 

@@ -9,13 +9,16 @@ one is active; no offset is in two segments; everything below `recovery_point` i
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+import trio
 
 from ottla.broker.errors import KafkaStorageError, OffsetOutOfRange, RecordListTooLarge
 from ottla.broker.ids import TopicId, TopicPartition
 from ottla.broker.storage import files
 from ottla.broker.storage.batches import AppendedBatch, accept, assign, in_place, recompressed, runs
 from ottla.broker.storage.epochs import LeaderEpochs
+from ottla.broker.storage.group_commit import Settling
 from ottla.broker.storage.loading import Loader
 from ottla.broker.storage.log_config import FOREVER, LogConfig
 from ottla.broker.storage.producers import BatchMark, Origin, Producers
@@ -45,6 +48,22 @@ class AppendInfo(NamedTuple):
     bytes: int
 
 
+class LogOwner(Protocol):
+    """Who keeps a log: its directory."""
+
+    def log_cut(self) -> None:
+        """A recovery point went down: the new one has to be on disk before this returns."""
+        ...
+
+    def log_wants_flush(self, log: "Log") -> bool:
+        """Flush it soon, off the loop; False when nobody is there to do it."""
+        ...
+
+    def log_failed(self, log: "Log", what: str, error: OSError) -> None:
+        """The disk refused something."""
+        ...
+
+
 class Log:
     """See the module. Open with `Log.open`."""
 
@@ -54,7 +73,8 @@ class Log:
         "_failing",
         "_flushed_ms",
         "_now_ms",
-        "_on_cut",
+        "_next_settling",
+        "_owner",
         "_reader",
         "_segments",
         "_snapshots",
@@ -63,14 +83,16 @@ class Log:
         "config",
         "directory",
         "epochs",
+        "flush_error",
         "is_closed",
         "log_end",
         "log_start",
+        "on_settled",
         "producers",
         "recovery_point",
+        "settled_end",
         "topic_id",
         "tp",
-        "unflushed_messages",
     )
 
     def __init__(
@@ -96,7 +118,8 @@ class Log:
         self._snapshots = Snapshots(disk, directory, ())
         self._truncations = 0
         self._failing = False
-        self._on_cut: Callable[[], None] | None = None
+        self._owner: LogOwner | None = None
+        self._next_settling: trio.Event | None = None
         self.epochs = LeaderEpochs()
         self.producers = Producers()
         self.topic_id: TopicId | None = None
@@ -104,7 +127,9 @@ class Log:
         self.log_end = 0
         self.recovery_point = 0
         self.cleaned_end = 0  # where compaction has to begin; whoever keeps it on disk sets it
-        self.unflushed_messages = 0
+        self.settled_end = 0  # appends below may be acknowledged: `flush.messages` is kept
+        self.on_settled: Callable[[], None] | None = None
+        self.flush_error: KafkaStorageError | None = None  # of the last flush
         self.is_closed = False
 
     @classmethod
@@ -120,12 +145,12 @@ class Log:
         recovery_point: int = 0,
         log_start: int = 0,
         events: Events,
-        on_cut: Callable[[], None] | None = None,
+        owner: LogOwner | None = None,
     ) -> "Log":
         """Load the log in `directory`, or begin one there. Blocks; OSError when the disk fails.
 
-        `clean`: the last owner called `close(clean=True)`. `on_cut` is called when the recovery
-        point went down: whoever keeps it on disk has to write the new one before it returns.
+        `clean`: the last owner called `close(clean=True)`. Without an `owner`, flushes that are due
+        block the append, and a cut recovery point is the caller's business.
         """
         events = events.bind(partition=str(tp))
         log = cls(disk, directory, tp, config, now_ms=now_ms, events=events)
@@ -139,7 +164,8 @@ class Log:
         log.epochs = loaded.epochs
         log.producers = loaded.producers
         log._snapshots = loaded.snapshots
-        log._on_cut = on_cut
+        log._owner = owner
+        log.settled_end = log.recovery_point if log.wants_flush else log.log_end
         metadata = f"{directory}/{files.PARTITION_METADATA}"
         if disk.exists(metadata):
             log.topic_id = files.decode_partition_metadata(disk.read(metadata))
@@ -338,10 +364,11 @@ class Log:
                 epochs.assign(batch.leader_epoch, batch.first_offset)
             if batch.producer_id >= 0:
                 self._remember(batch, segment)
-        self.unflushed_messages += next_offset - self.log_end
         self.log_end = next_offset
-        if self.unflushed_messages >= self.config.flush_messages:
-            self.flush()
+        if next_offset - self.recovery_point >= self.config.flush_messages:
+            self.flush_if_wanted()
+        else:
+            self.settled_end = next_offset
 
     def _remember(self, batch: AppendedBatch, segment: Segment) -> None:
         marker = batch.marker
@@ -358,7 +385,13 @@ class Log:
         if not self._failing:
             self._failing = True
             self._events.error("log.append_failed", reason=str(error), log_end=self.log_end)
-        return KafkaStorageError(f"append to {self.directory}: {error}")
+        return self._failed("append", error)
+
+    def _failed(self, what: str, error: OSError) -> KafkaStorageError:
+        """Tell the directory, which decides what is to become of it; what to raise."""
+        if self._owner is not None and not self.is_closed:
+            self._owner.log_failed(self, what, error)
+        return KafkaStorageError(f"{what} in {self.directory}: {error}")
 
     # --- rolling ---
 
@@ -410,6 +443,8 @@ class Log:
         OffsetOutOfRange outside of [log_start, log_end]; KafkaStorageError when the file holds no
         batches.
         """
+        if self.is_closed:
+            raise KafkaStorageError(f"{self.directory} is closed")
         if offset < self.log_start or offset > self.log_end:
             raise OffsetOutOfRange(
                 f"offset {offset} is outside of {self.log_start} to {self.log_end}"
@@ -420,7 +455,7 @@ class Log:
         try:
             return self._reader.read(offset, max_bytes, end, self.log_end, at_least_one)
         except OSError as error:
-            raise KafkaStorageError(f"read of {self.directory}: {error}") from error
+            raise self._failed("read", error) from error
 
     def offset_for_timestamp(self, timestamp: int) -> tuple[int, int, int] | None:
         """(timestamp, offset, leader epoch or -1) of the first record that is not older."""
@@ -479,7 +514,7 @@ class Log:
                 events=self._events,
             )
         except OSError as error:
-            raise KafkaStorageError(f"truncation of {self.directory}: {error}") from error
+            raise self._failed("truncation", error) from error
 
     def truncate_fully_and_start_at(self, offset: int) -> None:
         """Drop everything; the next append gets `offset`, where the log starts too."""
@@ -493,7 +528,7 @@ class Log:
             self._cut_to(offset)
             self.log_start = offset
         except OSError as error:
-            raise KafkaStorageError(f"truncation of {self.directory}: {error}") from error
+            raise self._failed("truncation", error) from error
 
     def _cut_to(self, log_end: int) -> None:
         self._truncations += 1
@@ -505,10 +540,12 @@ class Log:
         self._save_epochs()
         # The offsets of segments that went will be written again, in other files.
         self._segments.sync_names()
+        self.settled_end = min(self.settled_end, log_end)
         if self.recovery_point > log_end:
             self.recovery_point = log_end
-            if self._on_cut is not None:
-                self._on_cut()
+            if self._owner is not None:
+                self._owner.log_cut()
+        self._wake_settling()
 
     def _doom_from(self, first: int) -> None:
         due_ms = self._now_ms + self.config.file_delete_delay_ms
@@ -603,7 +640,7 @@ class Log:
             self._reader.forget_hints()
             self._snapshots.drop(bases[1:])
         except OSError as error:
-            raise KafkaStorageError(f"compaction of {self.directory}: {error}") from error
+            raise self._failed("compaction", error) from error
         return True
 
     # --- upkeep ---
@@ -630,6 +667,44 @@ class Log:
             return False
         return now_ms - self._flushed_ms >= self.config.flush_ms
 
+    @property
+    def wants_flush(self) -> bool:
+        """Whether more is not flushed than `flush.messages` allows."""
+        return self.log_end - self.recovery_point >= self.config.flush_messages
+
+    def flush_if_wanted(self) -> None:
+        """See to it that what `flush.messages` asks for is done; without an owner, at once."""
+        if not self.wants_flush:
+            return
+        self.flush_error = None
+        if self._owner is None or not self._owner.log_wants_flush(self):
+            self.flush()
+
+    def settling(self) -> Settling:
+        """What may have to be waited for before anything appended so far is acknowledged."""
+        return Settling(self, self.log_end)
+
+    def next_settling(self) -> trio.Event:
+        """See `FlushedLog`."""
+        if self._next_settling is None:
+            self._next_settling = trio.Event()
+        return self._next_settling
+
+    def _wake_settling(self) -> None:
+        if self._next_settling is not None:
+            self._next_settling.set()
+            self._next_settling = None
+
+    def _flushed_to(self, end: int) -> None:
+        self.flush_error = None
+        self.recovery_point = max(self.recovery_point, end)
+        settled = self.recovery_point if self.wants_flush else self.log_end
+        if settled > self.settled_end:
+            self.settled_end = settled
+            if self.on_settled is not None:
+                self.on_settled()
+        self._wake_settling()
+
     def flush(self) -> None:
         """Block until everything appended is on stable storage."""
         try:
@@ -637,8 +712,8 @@ class Log:
                 segment.flush_now()
             self._finish_flush()
         except OSError as error:
-            raise KafkaStorageError(f"flush of {self.directory}: {error}") from error
-        self.recovery_point = self.log_end
+            raise self._flush_failed(error) from error
+        self._flushed_to(self.log_end)
 
     async def flush_async(self) -> None:
         """As `flush`, off the loop, for what was appended before the call."""
@@ -652,8 +727,13 @@ class Log:
                 return
             self._finish_flush()
         except OSError as error:
-            raise KafkaStorageError(f"flush of {self.directory}: {error}") from error
-        self.recovery_point = max(self.recovery_point, end)
+            raise self._flush_failed(error) from error
+        self._flushed_to(end)
+
+    def _flush_failed(self, error: OSError) -> KafkaStorageError:
+        self.flush_error = self._failed("flush", error)
+        self._wake_settling()
+        return self.flush_error
 
     def _unflushed(self) -> list[Segment]:
         return self._segments.all[self._segments.index_holding(self.recovery_point) :]
@@ -661,7 +741,6 @@ class Log:
     def _finish_flush(self) -> None:
         self._save_epochs()
         self._segments.sync_names()
-        self.unflushed_messages = 0
         self._flushed_ms = self._now_ms
 
     def _save_epochs(self) -> None:
@@ -682,6 +761,7 @@ class Log:
             self._segments.names_changed = True
             self.flush()
         self.is_closed = True
+        self._wake_settling()
         self._segments.close()
 
     def _is_settled(self) -> bool:
@@ -695,10 +775,21 @@ class Log:
             and self.log_end in self._snapshots.offsets
         )
 
+    def abandon(self) -> None:
+        """The disk is not to be trusted any more: take nothing, give nothing, write nothing."""
+        self.is_closed = True
+        self._wake_settling()
+
+    def let_go(self) -> None:
+        """Close the files of an abandoned log."""
+        assert self.is_closed
+        self._segments.close()
+
     def moved_to(self, directory: str) -> None:
         """The directory was renamed, to be deleted; open files stay readable until `delete`."""
         self.directory = directory
         self.is_closed = True
+        self._wake_settling()
 
     def delete(self) -> None:
         """Close the files and remove the directory with all that is in it."""
@@ -711,10 +802,11 @@ class Log:
         """Assert every invariant; reads all headers."""
         assert 0 <= self.log_start <= self.log_end
         assert self.recovery_point <= self.log_end
+        assert self.settled_end <= self.log_end
         self._segments.check(self.log_end)
         self.epochs.check()
         assert all(start <= self.log_end for _, start in self.epochs.entries())
         self.producers.check_invariants()
 
 
-__all__ = ["AppendInfo", "FileRange", "Log", "ReadInfo"]
+__all__ = ["AppendInfo", "FileRange", "Log", "LogOwner", "ReadInfo"]
