@@ -207,11 +207,10 @@ ADMIN = table(
         "admin.enableServer",
         _T.BOOLEAN,
         True,
-        "Whether the HTTP port for commands is opened.",
-        acts=False,
+        "Whether the HTTP port for commands, metrics and health is opened.",
     ),
-    Key("admin.serverPort", _T.INT, 8080, "That port.", between(0, 65_535), acts=False),
-    Key("admin.serverAddress", _T.STRING, "", "Interface of that port.", acts=False),
+    Key("admin.serverPort", _T.INT, 8080, "That port; 0: a free one.", between(0, 65_535)),
+    Key("admin.serverAddress", _T.STRING, "", "Interface of that port; empty: every interface."),
 )
 
 ALL = TIMING | STORE | CLIENTS | SECURITY | ADMIN

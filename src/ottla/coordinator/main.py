@@ -1,13 +1,14 @@
 """The coordinator daemon: one member of the ensemble with its client port.
 
-Task tree: `run_coordinator` > {node, client port}. `stop` ends it in order: leadership handed over,
-clients' connections closed, log synced. Cancellation ends it like a crash would.
+Task tree: `run_coordinator` > {node, client port, admin port}. `stop` ends it in order: leadership
+handed over, clients' connections closed, log synced. Cancellation ends it like a crash would.
 """
 
 from dataclasses import dataclass
 
 import trio
 
+from ottla.coordinator.admin_port.port import AdminPort
 from ottla.coordinator.client_port.port import ClientPort
 from ottla.coordinator.node import Node
 from ottla.coordinator.settings import CoordinatorSettings
@@ -57,6 +58,9 @@ async def run_coordinator(
             await nursery.start(node.run)
             port = ClientPort(node, settings, runtime)
             address = await nursery.start(port.serve)
+            if settings.admin_address is not None:
+                admin = AdminPort(port.facts, settings.admin_address, runtime)
+                await nursery.start(admin.serve)
             events.info("coordinator.started", member=settings.my_id, clients=str(address))
             task_status.started(CoordinatorHandle(address, node))
             await stop.wait()

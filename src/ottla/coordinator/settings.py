@@ -52,6 +52,8 @@ class CoordinatorSettings:
     quorum_listen_on_all_ips: bool = False
     super_digest: str | None = None
     """`user:base64(sha1(user:password))` of who may do everything."""
+    admin_address: Address | None = None
+    """Where HTTP is served for operators and monitors; None: nowhere."""
     secure_client_address: Address = field(default_factory=lambda: Address("", 2281))
     """Where TLS is served; only with `tls`."""
     tls: TlsSettings | None = None

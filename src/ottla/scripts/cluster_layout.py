@@ -142,6 +142,7 @@ def _coordinator(member: Member, layout: Layout) -> list[str]:
         f"clientPortAddress={HOST}",
         f"tickTime={_TICK_MS}",
         "4lw.commands.whitelist=*",
+        "admin.enableServer=false",
         "autopurge.purgeInterval=1",
     ]
     if layout.coordinators > 1:

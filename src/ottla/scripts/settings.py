@@ -31,6 +31,9 @@ def coordinator_settings(config: CoordinatorConfig) -> CoordinatorSettings:
         four_letter_whitelist=frozenset(config.list("4lw.commands.whitelist")),
         quorum_listen_on_all_ips=config.bool("quorumListenOnAllIPs"),
         super_digest=config.optional_str("DigestAuthenticationProvider.superDigest"),
+        admin_address=Address(config.str("admin.serverAddress"), config.int("admin.serverPort"))
+        if config.bool("admin.enableServer")
+        else None,
         secure_client_address=Address(
             config.str("secureClientPortAddress"), config.int("secureClientPort")
         ),

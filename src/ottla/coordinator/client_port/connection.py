@@ -367,6 +367,7 @@ class Connection:
         self.asker = Asker(self.session_id, self.auth)
 
     def _refuse_proof(self, xid: int, opcode: int, body: bytes, why: str = "") -> None:
+        self._total.auth_failed += 1
         self._answer_in_turn(xid, opcode, reply_frame(xid, 0, ZkError.AUTHFAILED, body))
         self.finish(f"authentication failed{why}")
 

@@ -13,9 +13,11 @@ from ottla.coordinator.client_port.connection import Connection, Proofs
 from ottla.coordinator.client_port.digest_md5 import DigestMd5Server
 from ottla.coordinator.client_port.sending import Sending
 from ottla.coordinator.client_port.statistics import Counters
-from ottla.coordinator.four_letter_words import Facts, respond
+from ottla.coordinator.figures import Facts
+from ottla.coordinator.four_letter_words import respond
 from ottla.coordinator.ports import Member, NotServing
 from ottla.coordinator.settings import CoordinatorSettings
+from ottla.coordinator.store.store import directory_bytes
 from ottla.coordinator.tree.access import AuthIds
 from ottla.coordinator.tree.values import REOPEN_SESSION, Applied
 from ottla.protocol.zookeeper.data import Id
@@ -60,6 +62,7 @@ class ClientPort:
         self._sending = Sending()
         self._nursery: trio.Nursery | None = None
         self._address = settings.client_address
+        self._began = trio.current_time()
         member.subscribe_applied(self._on_applied)
         member.subscribe_serving(self._on_serving)
 
@@ -171,7 +174,9 @@ class ClientPort:
         host = stream.peer.host
         limit = self._settings.max_client_cnxns
         count = self._by_host.get(host, 0)
+        self._total.connected += 1
         if limit and count >= limit:
+            self._total.rejected += 1
             self._runtime.events.warning(
                 "client_port.peer_refused",
                 peer=str(stream.peer),
@@ -285,7 +290,7 @@ class ClientPort:
                     return None
                 arrived = frames.received(count)
         except FrameTooLarge as error:
-            answer = respond(error.head[:4], self._facts())
+            answer = respond(error.head[:4], self.facts())
             if answer is None:
                 raise
             await connection.stream.send_all(answer)
@@ -366,13 +371,23 @@ class ClientPort:
         connection.send(frame(response.encode()))
         return True
 
-    def _facts(self) -> Facts:
+    def facts(self) -> Facts:
+        """What there is to tell of this member and its clients, as of now."""
         return Facts(
             member=self._member,
             settings=self._settings,
             address=self._address,
             counters=self._total,
             connections=list(self._connections),
+            uptime_s=trio.current_time() - self._began,
+            directory_sizes=self._directory_sizes,
+        )
+
+    def _directory_sizes(self) -> tuple[int, int]:
+        settings, disk = self._settings, self._runtime.disk
+        return (
+            directory_bytes(disk, settings.data_dir),
+            directory_bytes(disk, settings.data_log_dir or settings.data_dir),
         )
 
 

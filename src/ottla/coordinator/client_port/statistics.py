@@ -34,12 +34,15 @@ class Latency:
 class Counters:
     """Of one connection, or of all there were since the start or the last `srst`."""
 
-    __slots__ = ("latency", "received", "sent")
+    __slots__ = ("auth_failed", "connected", "latency", "received", "rejected", "sent")
 
     def __init__(self) -> None:
         self.received = 0  # requests
         self.sent = 0  # replies and events
         self.latency = Latency()
+        self.connected = 0  # connections accepted; these three of the whole port only
+        self.rejected = 0  # connections over the bound of their address
+        self.auth_failed = 0
 
     def reset(self) -> None:
         self.received = self.sent = 0

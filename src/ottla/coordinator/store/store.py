@@ -259,4 +259,20 @@ def _entries_after(content: LogContent, at: Position, directory: str) -> Sequenc
     return content.entries[skip:] if epoch == at.epoch else []
 
 
+def directory_bytes(disk: Disk, directory: str) -> int:
+    """What the files of a store's directory take."""
+    place = f"{directory}/{VERSION_DIRECTORY}"
+    total = 0
+    if not disk.exists(place):
+        return 0
+    for name in disk.list_dir(place):
+        try:
+            file = disk.open(f"{place}/{name}", create=False)
+        except FileNotFoundError:
+            continue  # purged meanwhile
+        total += file.size()
+        file.close()
+    return total
+
+
 __all__ = ["VERSION_DIRECTORY", "Recovered", "Store", "StoreInUse"]

@@ -1,0 +1,1 @@
+"""The HTTP port for operators and monitors: commands as JSON, metrics, health. Only reads."""

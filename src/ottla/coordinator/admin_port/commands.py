@@ -1,0 +1,198 @@
+"""The commands under `/commands`, by ZooKeeper's names; each makes a JSON object."""
+
+from collections.abc import Callable, Mapping
+from math import ceil
+from typing import NamedTuple
+
+from ottla.coordinator.figures import (
+    ClientConnection,
+    Facts,
+    alive,
+    configuration,
+    environment,
+    full_version,
+    hexadecimal,
+    monitor,
+    outstanding,
+    watches_by_session,
+    znodes,
+)
+from ottla.runtime.tls import TlsStream
+
+Answer = Mapping[str, object]
+
+
+class Command(NamedTuple):
+    """`needs_state`: refused while the member shows no state to clients."""
+
+    name: str
+    short: tuple[str, ...]
+    run: Callable[[Facts], Answer]
+    needs_state: bool = True
+
+
+def _connections(facts: Facts) -> Answer:
+    plain: list[Answer] = []
+    secure: list[Answer] = []
+    for client in facts.connections:
+        kind = secure if isinstance(client.stream, TlsStream) else plain
+        kind.append(_connection(client))
+    return {"connections": plain, "secure_connections": secure}
+
+
+def _connection(client: ClientConnection) -> Answer:
+    counters = client.counters
+    latency = counters.latency
+    found: dict[str, object] = {
+        "remote_socket_address": str(client.stream.peer),
+        "outstanding_requests": client.outstanding,
+        "packets_received": counters.received,
+        "packets_sent": counters.sent,
+    }
+    if client.session_id:
+        found |= {
+            "session_id": hexadecimal(client.session_id),
+            "established": client.established_ms,
+            "session_timeout": client.timeout_ms,
+            "last_cxid": hexadecimal(client.last_xid),
+            "last_zxid": hexadecimal(client.last_zxid),
+            "last_latency": ceil(latency.last_ms),
+            "min_latency": int(latency.lowest_ms),
+            "avg_latency": round(latency.average_ms, 4),
+            "max_latency": ceil(latency.highest_ms),
+        }
+    return found
+
+
+def _dirs(facts: Facts) -> Answer:
+    data_size, log_size = facts.directory_sizes()
+    return {"datadir_size": data_size, "logdir_size": log_size}
+
+
+def _dump(facts: Facts) -> Answer:
+    tree = facts.member.tree
+    return {
+        "session_id_to_timeout_ms": {
+            hexadecimal(session_id): timeout for session_id, (timeout, _) in tree.sessions.items()
+        },
+        "session_id_to_ephemeral_paths": {
+            hexadecimal(session_id): list(paths) for session_id, paths in tree.ephemerals.items()
+        },
+    }
+
+
+def _is_read_only(facts: Facts) -> Answer:
+    return {"read_only": facts.member.is_read_only}
+
+
+def _leader(facts: Facts) -> Answer:
+    leader = facts.member.statistics().get("leader_id", -1)
+    address = facts.settings.members.get(int(leader)) if isinstance(leader, int) else None
+    return {
+        "is_leader": facts.member.role in {"leader", "standalone"},
+        "leader_id": leader,
+        "leader_ip": address.host if address is not None else "",
+    }
+
+
+def _monitor(facts: Facts) -> Answer:
+    return monitor(facts)
+
+
+def _ruok(_facts: Facts) -> Answer:
+    return {}
+
+
+def _server_stats(facts: Facts) -> Answer:
+    latency = facts.counters.latency
+    return {
+        "version": full_version(),
+        "read_only": facts.member.is_read_only,
+        "server_stats": {
+            "packets_sent": facts.counters.sent,
+            "packets_received": facts.counters.received,
+            "min_latency": int(latency.lowest_ms),
+            "avg_latency": round(latency.average_ms, 4),
+            "max_latency": ceil(latency.highest_ms),
+            "server_state": facts.member.role,
+            "outstanding_requests": outstanding(facts),
+            "last_processed_zxid": facts.member.tree.last_zxid,
+            "num_alive_client_connections": alive(facts),
+            "auth_failed_count": facts.counters.auth_failed,
+            "uptime": int(facts.uptime_s * 1000),
+        },
+        "node_count": znodes(facts),
+    }
+
+
+def _stats(facts: Facts) -> Answer:
+    return {**_server_stats(facts), **_connections(facts)}
+
+
+def _voting_view(facts: Facts) -> Answer:
+    members = facts.settings.members.items()
+    return {"current_config": {str(member_id): str(address) for member_id, address in members}}
+
+
+def _watches(facts: Facts) -> Answer:
+    found = watches_by_session(facts).items()
+    return {"session_id_to_watched_paths": {hexadecimal(sid): paths for sid, paths in found}}
+
+
+def _watches_by_path(facts: Facts) -> Answer:
+    found = facts.member.watches.paths().items()
+    return {"path_to_session_ids": {path: [hexadecimal(sid) for sid in ids] for path, ids in found}}
+
+
+def _watch_summary(facts: Facts) -> Answer:
+    watches = facts.member.watches
+    return {
+        "num_connections": len(watches_by_session(facts)),
+        "num_paths": len(watches.paths()),
+        "num_total_watches": watches.count,
+    }
+
+
+def _zab_state(facts: Facts) -> Answer:
+    zxid = facts.member.tree.last_zxid
+    return {
+        "myid": facts.settings.my_id,
+        "is_leader": facts.member.role in {"leader", "standalone"},
+        "client_address": str(facts.address),
+        "voting": True,
+        "last_zxid": hexadecimal(zxid),
+        "zab_epoch": zxid >> 32,
+        "zab_counter": zxid & 0xFFFFFFFF,
+        "zabstate": "broadcast" if facts.member.is_serving else "election",
+    }
+
+
+# Commands that change something (resets, snapshot, restore, set_trace_mask) are not here: nothing
+# on this port asks who is there. Resets are four-letter words.
+_COMMANDS = (
+    Command("configuration", ("conf", "config"), configuration),
+    Command("connections", ("cons",), _connections),
+    Command("dirs", (), _dirs),
+    Command("dump", (), _dump),
+    Command("environment", ("env", "envi"), environment, needs_state=False),
+    Command("is_read_only", ("isro",), _is_read_only),
+    Command("leader", ("lead",), _leader),
+    Command("monitor", ("mntr",), _monitor),
+    Command("ruok", (), _ruok),
+    Command("server_stats", ("srvr",), _server_stats),
+    Command("stats", ("stat",), _stats),
+    Command("voting_view", (), _voting_view, needs_state=False),
+    Command("watch_summary", ("wchs",), _watch_summary),
+    Command("watches", ("wchc",), _watches),
+    Command("watches_by_path", ("wchp",), _watches_by_path),
+    Command("zabstate", (), _zab_state, needs_state=False),
+)
+_BY_NAME = {name: command for command in _COMMANDS for name in (command.name, *command.short)}
+NAMES = tuple(command.name for command in _COMMANDS)
+
+
+def find(name: str) -> Command | None:
+    return _BY_NAME.get(name)
+
+
+__all__ = ["NAMES", "Command", "find"]

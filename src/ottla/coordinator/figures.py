@@ -1,0 +1,201 @@
+"""What a member can tell about itself, as plain values: for the four-letter words and for HTTP.
+
+Names are ZooKeeper 3.9's (`mntr` puts `zk_` before them). Figures of the JVM and of ZooKeeper's
+chain of request processors have nothing here that they could count, and are left out.
+"""
+
+import functools
+import os
+import platform
+import resource
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from math import ceil
+from typing import Protocol
+
+from ottla.coordinator.client_port.statistics import Counters
+from ottla.coordinator.ports import Member
+from ottla.coordinator.settings import CoordinatorSettings
+from ottla.runtime.interfaces import Address, Stream
+from ottla.runtime.tls import TlsStream
+
+Figure = int | float | str
+
+
+class ClientConnection(Protocol):
+    """What is told of one connection."""
+
+    @property
+    def stream(self) -> Stream: ...
+    @property
+    def session_id(self) -> int: ...
+    @property
+    def timeout_ms(self) -> int: ...
+    @property
+    def established_ms(self) -> int: ...
+    @property
+    def outstanding(self) -> int: ...
+    @property
+    def last_opcode(self) -> int: ...
+    @property
+    def last_xid(self) -> int: ...
+    @property
+    def last_zxid(self) -> int: ...
+    @property
+    def counters(self) -> Counters: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What there is to tell, as of now."""
+
+    member: Member
+    settings: CoordinatorSettings
+    address: Address
+    counters: Counters
+    connections: Sequence[ClientConnection]
+    uptime_s: float = 0.0
+    directory_sizes: Callable[[], tuple[int, int]] = lambda: (0, 0)
+    """Bytes in the directories of snapshots and of the txn log."""
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether there is a state that clients may see."""
+        return self.member.is_serving or self.member.is_read_only
+
+
+@functools.cache
+def full_version() -> str:
+    """ZooKeeper's level first: clients and exporters read the number up to the dash."""
+    from importlib.metadata import version
+
+    return f"3.9.5-ottla-{version('ottla')}, built on Python {platform.python_version()}"
+
+
+def monitor(facts: Facts) -> dict[str, Figure]:
+    """`mntr`'s figures, without `zk_`."""
+    tree, counters = facts.member.tree, facts.counters
+    latency = counters.latency
+    secure = sum(isinstance(client.stream, TlsStream) for client in facts.connections)
+    local = sum(_is_local(client) for client in facts.connections)
+    found: dict[str, Figure] = {
+        "version": full_version(),
+        "server_state": facts.member.role,
+        "uptime": int(facts.uptime_s * 1000),
+        "avg_latency": round(latency.average_ms, 4),
+        "max_latency": ceil(latency.highest_ms),
+        "min_latency": int(latency.lowest_ms),
+        "packets_received": counters.received,
+        "packets_sent": counters.sent,
+        "num_alive_connections": alive(facts),
+        "non_mtls_local_conn_count": local,
+        "non_mtls_remote_conn_count": len(facts.connections) - local - secure,
+        "connection_request_count": counters.connected,
+        "connection_rejected": counters.rejected,
+        "auth_failed_count": counters.auth_failed,
+        "outstanding_requests": outstanding(facts),
+        "znode_count": znodes(facts),
+        "watch_count": facts.member.watches.count,
+        "ephemerals_count": sum(map(len, tree.ephemerals.values())),
+        "global_sessions": len(tree.sessions),
+        "local_sessions": sum(getattr(client, "read_only", False) for client in facts.connections),
+        "approximate_data_size": tree.data_bytes,
+    }
+    found.update(_descriptors())
+    found.update(facts.member.statistics())
+    return found
+
+
+def configuration(facts: Facts) -> dict[str, Figure]:
+    """`conf`: what the member runs with."""
+    settings = facts.settings
+    data_size, log_size = facts.directory_sizes()
+    secure = settings.secure_client_address.port if settings.tls is not None else -1
+    found: dict[str, Figure] = {
+        "clientPort": facts.address.port,
+        "secureClientPort": secure,
+        "dataDir": settings.data_dir,
+        "dataDirSize": data_size,
+        "dataLogDir": settings.data_log_dir or settings.data_dir,
+        "dataLogSize": log_size,
+        "tickTime": settings.tick_time_ms,
+        "maxClientCnxns": settings.max_client_cnxns,
+        "minSessionTimeout": settings.min_session_ms,
+        "maxSessionTimeout": settings.max_session_ms,
+        "serverId": settings.my_id,
+    }
+    if len(settings.member_ids) > 1:
+        found["initLimit"] = settings.init_limit
+        found["syncLimit"] = settings.sync_limit
+        for member_id, address in sorted(settings.members.items()):
+            found[f"server.{member_id}"] = str(address)
+    return found
+
+
+def environment(facts: Facts) -> dict[str, Figure]:
+    return {
+        "zookeeper.version": full_version(),
+        "host.name": facts.address.host or "0.0.0.0",
+        "python.version": platform.python_version(),
+        "python.implementation": platform.python_implementation(),
+        "python.executable": sys.executable,
+        "os.name": platform.system(),
+        "os.arch": platform.machine(),
+        "os.version": platform.release(),
+    }
+
+
+def watches_by_session(facts: Facts) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for path, ids in facts.member.watches.paths().items():
+        for session_id in ids:
+            found.setdefault(session_id, []).append(path)
+    return found
+
+
+def alive(facts: Facts) -> int:
+    return sum(client.session_id != 0 for client in facts.connections)
+
+
+def outstanding(facts: Facts) -> int:
+    return sum(client.outstanding for client in facts.connections)
+
+
+def znodes(facts: Facts) -> int:
+    # ZooKeeper holds the root under two names and counts both.
+    return len(facts.member.tree.nodes) + 1
+
+
+def hexadecimal(number: int) -> str:
+    return f"0x{number % (1 << 64):x}"
+
+
+def _is_local(client: ClientConnection) -> bool:
+    stream = client.stream
+    return not isinstance(stream, TlsStream) and stream.peer.host == stream.local.host
+
+
+def _descriptors() -> dict[str, Figure]:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    found: dict[str, Figure] = {"max_file_descriptor_count": soft}
+    with suppress(OSError):  # a system without /proc
+        found["open_file_descriptor_count"] = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    return found
+
+
+__all__ = [
+    "ClientConnection",
+    "Facts",
+    "Figure",
+    "alive",
+    "configuration",
+    "environment",
+    "full_version",
+    "hexadecimal",
+    "monitor",
+    "outstanding",
+    "watches_by_session",
+    "znodes",
+]
