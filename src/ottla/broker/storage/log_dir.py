@@ -16,6 +16,7 @@ A log directory holds `<topic>-<partition>` directories and these files, as Kafk
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 from uuid import UUID
 
@@ -35,7 +36,7 @@ from ottla.broker.storage.checkpoints import (
 from ottla.broker.storage.disk_errors import is_full, is_passing
 from ottla.broker.storage.group_commit import GroupCommit
 from ottla.broker.storage.log import Log
-from ottla.broker.storage.log_config import LogConfig
+from ottla.broker.storage.log_config import FOREVER, LogConfig
 from ottla.runtime.interfaces import DirectoryLock, Disk, Events
 
 META = "meta.properties"
@@ -128,6 +129,7 @@ class LogDir:
         "failure",
         "high_watermarks",
         "is_full",
+        "is_tainted",
         "log_starts",
         "logs",
         "meta",
@@ -147,6 +149,7 @@ class LogDir:
         self.path = path.rstrip("/")
         self.failure: str | None = None
         self.is_full = False
+        self.is_tainted = False  # a log was lost: not all that is in here was closed cleanly
         disk.make_dirs(self.path)
         try:
             self._lock: DirectoryLock = disk.lock(f"{self.path}/{LOCK}")
@@ -159,7 +162,7 @@ class LogDir:
                 if disk.exists(meta_path)
                 else Meta(None, None)
             )
-        except ForeignLogDir:
+        except (ForeignLogDir, OSError):
             self._lock.release()
             raise
         self.was_clean = disk.exists(f"{self.path}/{CLEAN_SHUTDOWN}")
@@ -390,23 +393,36 @@ class LogDir:
     def close(self, *, clean: bool) -> None:
         """Close every log; after a clean stop the next start scans nothing.
 
-        KafkaStorageError when a log could not be made durable; all are closed then, and the next
-        start recovers them.
+        What cannot be written makes the stop an unclean one, and the next start recovers the logs.
         """
-        failure: KafkaStorageError | None = None
+        problem = "a log was lost" if self.is_tainted else ""
         for log in self.logs.values():
             try:
-                log.close(clean=clean)
-            except KafkaStorageError as error:
-                failure = error
-                log.close(clean=False)
-        if failure is not None:
+                log.close(clean=clean and not log.is_closed)
+            except (OSError, KafkaStorageError) as error:
+                problem = str(error)
+                log.abandon()
+                log.let_go()
+        try:
+            if clean and not problem:
+                self.write_checkpoints()
+                self._disk.replace(f"{self.path}/{CLEAN_SHUTDOWN}", _CLEAN_MARK)
+        except OSError as error:
+            problem = str(error)
+        finally:
             self._lock.release()
-            raise failure
-        if clean:
-            self.write_checkpoints()
-            self._disk.replace(f"{self.path}/{CLEAN_SHUTDOWN}", _CLEAN_MARK)
+        if clean and problem:
+            self._events.error("log_dir.not_clean", path=self.path, reason=problem)
+
+    def release(self) -> None:
+        """Let go of a directory that failed."""
+        for log in self.logs.values():
+            log.let_go()
         self._lock.release()
+
+
+class AllLogDirsFailed(OSError):
+    """Nothing is left to keep logs in."""
 
 
 class LogManager:
@@ -414,6 +430,10 @@ class LogManager:
 
     Life: construct (locks, reads `meta`), `claim`, `await load`, serve, `close`. Owner: the
     broker's main task; upkeep calls `upkeep` and `save_checkpoints` from time to time.
+
+    A directory whose disk fails is lost: its logs are abandoned at once, and whoever waits in
+    `wait_lost` learns which. So is a single log whose files turn out to be damaged. Nothing of
+    this heals before the next start.
     """
 
     def __init__(self, disk: Disk, paths: Iterable[str], *, events: Events) -> None:
@@ -423,15 +443,118 @@ class LogManager:
         self._doomed: list[tuple[int, Log]] = []  # (when to remove, log)
         self._logs: dict[TopicPartition, Log] = {}
         self._dirs: list[LogDir] = []
+        self.commits = GroupCommit()
+        self._lost_dirs: dict[str, str] = {}  # with the reasons
+        self._lost_logs: dict[TopicPartition, str] = {}  # in directories that work
+        self._owes_logs = False  # logs could not be made for want of space
+        self._to_tell: dict[TopicPartition, None] = {}
+        self._to_release: list[LogDir | Log] = []
+        self._news = trio.Event()
+        first: OSError | None = None
         try:
             for path in paths:
-                self._dirs.append(LogDir(disk, path, events))
+                try:
+                    self._dirs.append(LogDir(disk, path, events, self))
+                except OSError as error:
+                    first = first or error
+                    self._lose_path(path.rstrip("/"), "open", error)
             self.meta = self._common_meta()
         except BaseException:
             for log_dir in self._dirs:
                 log_dir.close(clean=False)
             raise
-        assert self._dirs, "a broker has a log directory"
+        if not self._dirs:
+            assert first is not None, "a broker has a log directory"
+            raise first
+
+    def _lose_path(self, path: str, during: str, error: OSError) -> None:
+        self._lost_dirs[path] = f"{during}: {error}"
+        self._events.error(
+            "log_dir.failed",
+            dir=path,
+            during=during,
+            path=error.filename or path,
+            reason=str(error),
+            partitions=None,
+        )
+
+    # --- failures ---
+
+    @property
+    def lost_dirs(self) -> Mapping[str, str]:
+        """Directories that failed, and why."""
+        return self._lost_dirs
+
+    def require_a_dir(self) -> None:
+        """AllLogDirsFailed when none is left."""
+        if not self._dirs:
+            raise AllLogDirsFailed(
+                "all log directories have failed: "
+                + "; ".join(f"{path}: {why}" for path, why in self._lost_dirs.items())
+            )
+
+    def dir_failed(self, log_dir: LogDir) -> None:
+        """See `LogDirKeeper`."""
+        assert log_dir.failure is not None
+        self._dirs.remove(log_dir)
+        self._lost_dirs[log_dir.path] = log_dir.failure
+        self._to_release.append(log_dir)
+        for tp in log_dir.logs:
+            del self._logs[tp]
+            self._to_tell[tp] = None
+        self._news.set()
+
+    def log_lost(self, log: Log, reason: str) -> None:
+        """Take one log offline for good; the others in its directory go on."""
+        tp = log.tp
+        if self._logs.get(tp) is not log:
+            return
+        self._events.error("log.lost", partition=str(tp), dir=log.directory, reason=reason)
+        log.abandon()
+        log_dir = self.dir_of(tp)
+        log_dir.is_tainted = True
+        log_dir.offline.add(tp)
+        del log_dir.logs[tp]
+        del self._logs[tp]
+        self._lost_logs[tp] = reason
+        self._to_release.append(log)
+        self._to_tell[tp] = None
+        self._news.set()
+
+    def log_wants_flush(self, log: Log) -> bool:
+        """See `LogDirKeeper`."""
+        return self.commits.want(log)
+
+    async def wait_lost(self) -> list[TopicPartition]:
+        """Wait for something to happen that the controller has to know; the logs that were lost.
+
+        Closes their files. The list is empty when a directory without logs was lost, or when space
+        came back for logs that could not be made.
+        """
+        await self._news.wait()
+        self._news = trio.Event()
+        lost, self._to_tell = list(self._to_tell), {}
+        released, self._to_release = self._to_release, []
+        for each in released:
+            if isinstance(each, LogDir):
+                each.release()
+            else:
+                each.let_go()
+        return lost
+
+    def note_unreadable(self, error: OSError) -> None:
+        """A reply's bytes could not be read from a log's file, which `error` names."""
+        path = str(error.filename)
+        for log_dir in list(self._dirs):
+            if path.startswith(f"{log_dir.path}/"):
+                log_dir.note_error("read", error, where=path)
+
+    def look_for_space(self) -> None:
+        """For upkeep: whether directories that were full have room again."""
+        for log_dir in list(self._dirs):
+            if log_dir.is_full and log_dir.look_for_space() and self._owes_logs:
+                self._owes_logs = False
+                self._news.set()
 
     def _common_meta(self) -> Meta:
         known = {log_dir.meta for log_dir in self._dirs} - {Meta(None, None)}
@@ -462,44 +585,61 @@ class LogManager:
                     f"{log_dir.path} is the data of cluster {have.cluster_id}, not of {cluster_id};"
                     f" see {META}"
                 )
-        for log_dir in self._dirs:
-            log_dir.write_meta(Meta(broker_id, cluster_id))
+        for log_dir in list(self._dirs):
+            try:
+                log_dir.write_meta(Meta(broker_id, cluster_id))
+            except OSError as error:
+                log_dir.note_error("write", error, where=f"{log_dir.path}/{META}")
+                if log_dir.failure is None or not self._dirs:
+                    raise
         self.meta = Meta(broker_id, cluster_id)
 
     async def load(self, config_of: ConfigOf, *, now_ms: int) -> None:
         """Open every log that is there; `config_of(topic)` is asked for each.
 
         A log that cannot be opened is an event and stays offline: `get` does not know it, `create`
-        tries again and raises. OSError when a log directory itself cannot be read. Lets other tasks
-        run between two logs.
+        tries again and raises. A directory whose disk fails is lost; OSError when it was the last
+        one. Lets other tasks run between two logs.
         """
-        total = 0
-        for log_dir in self._dirs:
-            for name, tp in list(log_dir.log_names()):
-                await trio.lowlevel.checkpoint()
-                if tp is None:
-                    self._disk.remove_tree(f"{log_dir.path}/{name}")
-                    continue
-                if tp in self._logs:
-                    other = self._logs[tp].directory
-                    raise ForeignLogDir(f"{tp} is both in {other} and in {log_dir.path}")
-                config = config_of(tp.topic)
-                clean = log_dir.was_clean
-                try:
-                    log = log_dir.open_log(tp, config, now_ms=now_ms, clean=clean)
-                except (OSError, KafkaStorageError) as error:
-                    log_dir.offline.add(tp)
-                    self._events.error("log.load_failed", partition=str(tp), reason=str(error))
-                    continue
-                self._logs[tp] = log
-                total += 1
-                self._events.debug(
-                    "log.loaded", partition=str(tp), log_start=log.log_start, log_end=log.log_end
-                )
-            log_dir.begin()
+        for log_dir in list(self._dirs):
+            try:
+                await self._load_dir(log_dir, config_of, now_ms)
+            except OSError as error:
+                log_dir.note_error("load", error, where=log_dir.path)
+                if log_dir.failure is None or not self._dirs:
+                    raise
         self._events.info(
-            "logs.loaded", count=total, clean=all(log_dir.was_clean for log_dir in self._dirs)
+            "logs.loaded",
+            count=len(self._logs),
+            clean=all(log_dir.was_clean for log_dir in self._dirs),
         )
+
+    async def _load_dir(self, log_dir: LogDir, config_of: ConfigOf, now_ms: int) -> None:
+        for name, tp in list(log_dir.log_names()):
+            await trio.lowlevel.checkpoint()
+            if tp is None:
+                self._disk.remove_tree(f"{log_dir.path}/{name}")
+                continue
+            if tp in self._logs:
+                other = self._logs[tp].directory
+                raise ForeignLogDir(f"{tp} is both in {other} and in {log_dir.path}")
+            try:
+                log = log_dir.open_log(
+                    tp, config_of(tp.topic), now_ms=now_ms, clean=log_dir.was_clean
+                )
+            except (OSError, KafkaStorageError) as error:
+                log_dir.offline.add(tp)
+                self._events.error("log.load_failed", partition=str(tp), reason=str(error))
+                if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                    log_dir.note_error("load", error, where=f"{log_dir.path}/{name}")
+                    if log_dir.failure is not None:
+                        return
+                continue
+            self._logs[tp] = log
+            self._events.debug(
+                "log.loaded", partition=str(tp), log_start=log.log_start, log_end=log.log_end
+            )
+        log_dir.begin()
 
     def get(self, tp: TopicPartition) -> Log | None:
         return self._logs.get(tp)
@@ -518,23 +658,40 @@ class LogManager:
         *,
         now_ms: int,
         topic_id: TopicId | None = None,
+        is_new: bool = True,
     ) -> Log:
-        """The log of `tp`; a new one goes to the directory with the fewest. KafkaStorageError."""
+        """The log of `tp`; a new one goes to the directory with the fewest. KafkaStorageError.
+
+        `is_new` False: the log has been made before, perhaps in a directory that is lost now.
+        """
+        if tp in self._lost_logs:
+            raise KafkaStorageError(f"{tp} is offline: {self._lost_logs[tp]}")
         log = self._logs.get(tp)
+        log_dir = self._dir_for(tp) if log is None else self.dir_of(tp)
         try:
             if log is None:
-                log_dir = self._dir_for(tp)
+                if not is_new and self._lost_dirs and tp not in log_dir.offline:
+                    raise KafkaStorageError(
+                        f"{tp} may be in a log directory that failed: {', '.join(self._lost_dirs)}"
+                    )
                 clean = tp not in log_dir.offline or log_dir.was_clean
                 log = log_dir.open_log(tp, config, now_ms=now_ms, clean=clean)
                 self._logs[tp] = log
             if topic_id is not None and log.topic_id is None:
                 log.set_topic_id(topic_id)
         except OSError as error:
+            log_dir.note_error("create", error, where=f"{log_dir.path}/{tp}")
+            self._owes_logs = self._owes_logs or log_dir.is_full
             raise KafkaStorageError(f"no log for {tp}: {error}") from error
         return log
 
     def _dir_for(self, tp: TopicPartition) -> LogDir:
-        """Where the log of `tp` is, though it could not be opened; else the one with the fewest."""
+        """Where the log of `tp` is, though it could not be opened; else the one with the fewest.
+
+        KafkaStorageError when none is left.
+        """
+        if not self._dirs:
+            raise KafkaStorageError("all log directories have failed")
         for log_dir in self._dirs:
             if tp in log_dir.offline:
                 return log_dir
@@ -545,17 +702,25 @@ class LogManager:
 
         `unique` keeps directories of the same name apart: a topic may be made and deleted again.
         """
-        log = self._logs.pop(tp, None)
+        log = self._logs.get(tp)
         if log is None:
             return
         log_dir = self.dir_of(tp)
-        del log_dir.logs[tp]
-        log_dir.high_watermarks.pop(tp, None)
-        log_dir.write_cleaner_offsets()
         suffix = f"-{tp.partition}.{unique.hex}-delete"
         name = tp.topic[: _NAME_BYTES_MAX - len(suffix)] + suffix
-        self._disk.rename(log.directory, f"{log_dir.path}/{name}")
+        try:
+            self._disk.rename(log.directory, f"{log_dir.path}/{name}")
+        except OSError as error:
+            log_dir.note_error("delete", error, where=log.directory)
+            raise
+        del self._logs[tp]
+        del log_dir.logs[tp]
         log.moved_to(f"{log_dir.path}/{name}")
+        log_dir.high_watermarks.pop(tp, None)
+        try:
+            log_dir.write_cleaner_offsets()
+        except OSError as error:  # the log is gone all the same
+            log_dir.note_error("checkpoint", error, where=log_dir.path)
         self._doomed.append((now_ms + log.config.file_delete_delay_ms, log))
         self._events.info("log.deleted", partition=str(tp))
 
@@ -582,8 +747,12 @@ class LogManager:
     async def save_checkpoints(self) -> None:
         """As `write_checkpoints`, with the syncs off the loop; what a crash meanwhile leaves is the
         round before."""
-        for log_dir in self._dirs:
-            await log_dir.save_checkpoints()
+        for log_dir in list(self._dirs):
+            try:
+                await log_dir.save_checkpoints()
+            except OSError as error:
+                self._events.error("checkpoint.failed", dir=log_dir.path, reason=str(error))
+                log_dir.note_error("checkpoint", error, where=log_dir.path)
 
     # --- upkeep ---
 
@@ -596,16 +765,28 @@ class LogManager:
             await trio.lowlevel.checkpoint()
             if log.is_closed:
                 continue
-            try:
-                log.maybe_roll(now_ms)
-                log.delete_expired(now_ms, high_watermark_of(tp))
-                log.remove_doomed(now_ms)
-                log.expire_producers(now_ms)
-                log.unload_sealed_indexes()
-            except (OSError, KafkaStorageError) as error:
-                self._events.error("log.upkeep_failed", partition=str(tp), reason=str(error))
+            for step in (
+                partial(log.maybe_roll, now_ms),
+                partial(log.delete_expired, now_ms, high_watermark_of(tp)),
+                partial(log.remove_doomed, now_ms),
+                partial(log.expire_producers, now_ms),
+                log.unload_sealed_indexes,
+            ):
+                # On a full disk nothing can be rolled, and all the more has to be deleted.
+                self._upkeep_step(log, step)
         await self.flush_due(now_ms)
         self.remove_doomed(now_ms)
+
+    def _upkeep_step(self, log: Log, step: Callable[[], object]) -> None:
+        if log.is_closed:
+            return
+        try:
+            step()
+        except KafkaStorageError as error:
+            self._events.error("log.upkeep_failed", partition=str(log.tp), reason=str(error))
+        except OSError as error:
+            self._events.error("log.upkeep_failed", partition=str(log.tp), reason=str(error))
+            self.dir_of(log.tp).log_failed(log, "upkeep", error)
 
     async def flush_due(self, now_ms: int) -> None:
         """Flush the logs that ask for it, off the loop, one after the other."""
@@ -648,22 +829,24 @@ class LogManager:
         self._doomed = kept
 
     def close(self, *, clean: bool) -> None:
-        """Close all logs and give the directories free. Blocks; OSError.
+        """Close all logs and give the directories free. Blocks.
 
         A directory that cannot be made durable is left as after a crash.
         """
-        for _, log in self._doomed:
-            log.delete()
-        self._doomed.clear()
-        for log_dir in self._dirs:
-            try:
-                log_dir.close(clean=clean)
-            except KafkaStorageError as error:
-                self._events.error("log_dir.not_clean", path=log_dir.path, reason=str(error))
+        self.remove_doomed(FOREVER)
+        for log_dir in list(self._dirs):
+            log_dir.close(clean=clean)
+        for each in self._to_release:
+            if isinstance(each, LogDir):
+                each.release()
+            else:
+                each.let_go()
+        self._to_release.clear()
         self._logs.clear()
 
 
 __all__ = [
+    "AllLogDirsFailed",
     "ConfigOf",
     "ForeignLogDir",
     "LogDir",
