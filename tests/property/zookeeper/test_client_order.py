@@ -7,7 +7,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ottla.coordinator.client_port import ClientPort
+from ottla.coordinator.client_port.port import ClientPort
 from ottla.coordinator.settings import CoordinatorSettings
 from ottla.protocol.zookeeper.data import OPEN_ACL
 from ottla.protocol.zookeeper.jute import Reader

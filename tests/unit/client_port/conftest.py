@@ -1,6 +1,6 @@
 import pytest
 
-from ottla.coordinator.client_port import ClientPort
+from ottla.coordinator.client_port.port import ClientPort
 from ottla.coordinator.settings import CoordinatorSettings
 from ottla.protocol.zookeeper.messages import ConnectRequest
 from ottla.runtime.interfaces import Address

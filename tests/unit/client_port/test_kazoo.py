@@ -9,7 +9,7 @@ from kazoo import exceptions
 from kazoo.client import KazooClient, KazooState
 from kazoo.security import make_digest_acl
 
-from ottla.coordinator.client_port import ClientPort
+from ottla.coordinator.client_port.port import ClientPort
 from ottla.coordinator.settings import CoordinatorSettings
 from ottla.runtime.interfaces import Address
 from ottla.runtime.memory import RecordingEvents
