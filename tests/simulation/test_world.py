@@ -22,10 +22,15 @@ FOUND = {
     1: "epoch_without_a_record_kept_a_replica_out_of_sync",
     2: "role_failed_while_the_ensemble_was_away",
     3: "log_of_a_killed_member_was_never_synced",
-    5: "log_of_a_killed_member_was_never_synced_again",
-    9: "role_failed_while_the_ensemble_was_away_again",
     12: "start_of_a_broker_ended_with_its_session",
-    19: "start_of_a_broker_ended_with_its_session_again",
+    19: "new_controller_told_the_old_roles_first",
+    35: "new_controller_told_the_old_roles_first_again",
+    43: "role_that_came_during_a_stop_failed",
+    74: "session_ended_before_its_creator_heard_of_it",
+    83: "broker_led_before_it_was_registered",
+    92: "isr_change_that_did_not_happen_was_never_asked_for_again",
+    101: "failing_disk_ended_a_clean_stop_with_a_stack_trace",
+    142: "broker_led_before_it_was_registered_again",
 }
 PLAIN = tuple(range(201, 209))
 

@@ -82,6 +82,7 @@ class World:
         )
         self.members: list[Node] = []
         self.brokers: list[Node] = []
+        self._broken: dict[str, None] = {}  # brokers with a log directory that failed
         self._scope = trio.CancelScope()
         self._end = trio.Event()
         self._producers_done = 0
@@ -98,6 +99,8 @@ class World:
         self._scope.cancel()
 
     def _heed(self, source: str, _level: str, name: str, fields: dict) -> None:
+        if name == "log_dir.failed":
+            self._broken[source] = None
         if name == "request.failed":
             self.fail(Violation(f"{source}: {name} {fields}"))
 
@@ -153,6 +156,7 @@ class World:
                     nursery.start_soon(self.fabric.run)
                     for node in (*self.members, *self.brokers):
                         nursery.start_soon(self._keep, node)
+                    nursery.start_soon(self._operate)
                     await self._live()
                     nursery.cancel_scope.cancel()
         except BaseException as error:
@@ -170,6 +174,15 @@ class World:
             node.restore_power()
             await node.run()
             await trio.sleep(self.faults.down_s.pop(node.name, RESTART_S))
+
+    async def _operate(self) -> None:
+        """Somebody who sees that a directory failed, and starts its broker again."""
+        while True:
+            await trio.sleep(5)
+            broken, self._broken = self._broken, {}
+            for node in self.brokers:
+                if node.name in broken and node.handle is not None:
+                    await node.kill()
 
     async def _live(self) -> None:
         plan = self.plan

@@ -20,6 +20,8 @@ _RETRY = {
     ErrorCode.OFFSET_NOT_AVAILABLE,
 }
 
+OUT_OF_RANGE_S = 60.0
+
 
 async def fetch(port: KafkaPort, tp: TopicPartition, offset: int, *, version: int = 11):
     """(error, high watermark, [(offset, value), ...]) of one fetch from the known leader.
@@ -73,6 +75,7 @@ class Reader:
         self.position = 0
         self.log: list[tuple[int, bytes]] = []
         self.caught_up_at = -1.0  # when a fetch last found nothing left below the high watermark
+        self._out_of_range_since: float | None = None
         self._port = port
         self._history = history
         self._version = port.rng.choice((4, 9, 11, 12))
@@ -80,6 +83,15 @@ class Reader:
     async def run(self) -> None:
         while True:
             await self.step()
+
+    def _is_lost(self) -> bool:
+        """Without a leader epoch in the request (KIP-320), a deposed leader that has not heard of
+        it yet answers that a newer position is out of range; but not for long.
+        """
+        now = trio.current_time()
+        if self._out_of_range_since is None:
+            self._out_of_range_since = now
+        return now - self._out_of_range_since > OUT_OF_RANGE_S or self.tp in self._history.excused
 
     async def step(self) -> bool:
         """One fetch; whether anything came."""
@@ -91,7 +103,10 @@ class Reader:
         except LinkLost:
             port.leader_unknown(tp)
             return False
-        if code is ErrorCode.OFFSET_OUT_OF_RANGE:
+        if code is ErrorCode.OFFSET_OUT_OF_RANGE and self._version < 9 and not self._is_lost():
+            port.leader_unknown(tp)
+            await trio.sleep(0.5)
+        elif code is ErrorCode.OFFSET_OUT_OF_RANGE:
             self._history.lost_position(tp, self.position)
             self.position, self.log = 0, []
         elif code in _RETRY:
@@ -101,6 +116,7 @@ class Reader:
             assert code is ErrorCode.NONE, code
         for offset, value in records:
             assert offset >= self.position
+            self._out_of_range_since = None
             self._history.read(tp, offset, value)
             self.log.append((offset, value))
             self.position = offset + 1

@@ -22,7 +22,7 @@ from ottla.protocol.kafka.messages.offset_commit import (
 )
 from ottla.protocol.kafka.messages.offset_fetch import OffsetFetchRequest, OffsetFetchRequestTopic
 from ottla.protocol.kafka.messages.sync_group import SyncGroupRequest, SyncGroupRequestAssignment
-from tests.simulation.world.clients.consumers import fetch
+from tests.simulation.world.clients.consumers import OUT_OF_RANGE_S, fetch
 from tests.simulation.world.clients.port import KafkaPort
 from tests.simulation.world.history import History
 
@@ -234,6 +234,7 @@ class GroupMember:
     async def _consume(self, tp: TopicPartition, position: int) -> None:
         history, port = self._history, self._port
         seen = history.consumed.setdefault((self.group, tp), set())
+        lost_since: float | None = None
         while True:
             try:
                 code, _, records = await fetch(port, tp, position)
@@ -241,13 +242,19 @@ class GroupMember:
                 port.leader_unknown(tp)
                 continue
             if code is ErrorCode.OFFSET_OUT_OF_RANGE:
-                history.lost_position(tp, position)
-                position = 0
+                # The position may come from a member that knows a newer leader.
+                lost_since = lost_since or trio.current_time()
+                if trio.current_time() - lost_since > OUT_OF_RANGE_S or tp in history.excused:
+                    history.lost_position(tp, position)
+                    position = 0
+                port.leader_unknown(tp)
+                await trio.sleep(0.5)
             elif code is not ErrorCode.NONE:
                 port.leader_unknown(tp)
                 await trio.sleep(0.1)
             if not records:
                 continue
+            lost_since = None
             for offset, value in records:
                 history.read(tp, offset, value)
                 seen.add(offset)
