@@ -163,6 +163,15 @@ async def test_partition_that_failed_is_left_out_until_its_pause_is_over(autojum
     assert all(request == ({}, []) for request in named[3:] if request != ({0: 0}, []))
 
 
+async def test_leader_that_does_not_know_its_role_yet_is_asked_again_soon(autojump_clock):
+    """Writes with acks=all wait for that follower; a second of backoff is a second of silence."""
+    early = answer((0, b""), error=ErrorCode.UNKNOWN_LEADER_EPOCH)
+    link = Link([answer(), early, early, answer(), answer((0, b"abc"))])
+    await fetched(link, *some(1), seconds=0.2)
+    assert [asked(request) for request in link.requests[:4]] == [{0: 0}, {}, {0: 0}, {0: 0}]
+    assert asked(link.requests[-1]) == {0: 3}
+
+
 async def test_alone_it_is_asked_for_anew_after_its_pause(autojump_clock):
     failed = answer((0, b""), error=ErrorCode.NOT_LEADER_OR_FOLLOWER)
     link = Link([answer(), failed])

@@ -96,6 +96,16 @@ class FetcherSettings:
     fetchers_per_leader: int
 
 
+# What a leader says that has not heard of its role yet.
+_NOT_YET_LEADER = (
+    ErrorCode.NOT_LEADER_OR_FOLLOWER,
+    ErrorCode.UNKNOWN_LEADER_EPOCH,
+    ErrorCode.UNKNOWN_TOPIC_ID,
+    ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+)
+_FIRST_PAUSE_S = 0.02
+
+
 class Asked(NamedTuple):
     """What the leader's fetch session holds of one partition."""
 
@@ -140,6 +150,8 @@ class LeaderFetcher:
         self._by_id: dict[tuple[UUID, int], TopicPartition] = {}
         # Partitions that failed are left out of the session until then.
         self._retry_at: dict[TopicPartition, float] = {}
+        # How long each was left out last because its leader did not know of its role yet.
+        self._pauses: dict[TopicPartition, float] = {}
         # What the leader's session holds, and the partitions of which that may no longer be true.
         # So a round costs what changed, not what is followed.
         self._asked: dict[TopicPartition, Asked] = {}
@@ -169,6 +181,7 @@ class LeaderFetcher:
         if partition is not None:
             self._by_id.pop((partition.topic_id, tp.partition), None)
         self._retry_at.pop(tp, None)
+        self._pauses.pop(tp, None)
 
     def _interrupt(self) -> None:
         # A new partition must not wait for the end of a long poll that does not ask for it.
@@ -340,9 +353,14 @@ class LeaderFetcher:
             await self._find_range(partition)
 
     def _take_partition(self, partition: FollowedPartition, data: PartitionData) -> None:
+        if data.error_code in _NOT_YET_LEADER:
+            self._wait_for_role(partition.tp, ErrorCode(data.error_code).name)
+            return
         if data.error_code != ErrorCode.NONE:
             self._fail(partition.tp, ErrorCode(data.error_code).name)
             return
+        if self._pauses:
+            self._pauses.pop(partition.tp, None)
         try:
             if data.diverging_epoch.end_offset >= 0:
                 partition.truncate_after_divergence(
@@ -358,9 +376,15 @@ class LeaderFetcher:
             )
             self._fail(partition.tp, error.code.name)
 
-    def _fail(self, tp: TopicPartition, reason: str) -> None:
+    def _wait_for_role(self, tp: TopicPartition, reason: str) -> None:
+        """The controller told us first: writes with acks=all wait for us, so ask again soon."""
+        pause = min(2 * self._pauses.get(tp, _FIRST_PAUSE_S / 2), self._settings.backoff)
+        self._pauses[tp] = pause
+        self._fail(tp, reason, pause)
+
+    def _fail(self, tp: TopicPartition, reason: str, pause: float | None = None) -> None:
         self._stale[tp] = None
-        self._retry_at[tp] = trio.current_time() + self._settings.backoff
+        self._retry_at[tp] = trio.current_time() + (pause or self._settings.backoff)
         self._events.debug(
             "fetcher.partition_delayed", partition=str(tp), leader=self.leader, reason=reason
         )
