@@ -42,6 +42,7 @@ from tests.support.processes import free_ports, run_script
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 BROKER = 2
+NOTICED_S = 2.0  # a broken connection or a held loop would be longer, a busy machine is not
 _numbers = count(1)
 ZOOKEEPER_HELLO = struct.pack(">iiqiqi", 44, 0, 0, 30_000, 0, 16) + bytes(16)
 
@@ -61,7 +62,7 @@ def bystander(cluster: HarmedCluster) -> Iterator[Witness]:
         yield running
         running.wait_more(30)
         assert running.problems == []
-        assert running.gap() < 1.0
+        assert running.gap() < NOTICED_S
 
 
 @pytest.fixture

@@ -223,7 +223,7 @@ def test_clean_stop_moves_leaders_first(cluster: HarmedCluster, role: str) -> No
         cluster.wait_event("broker", leader, "broker.handed_over", since=since)
         client.wait_more()
         assert not [text for text in client.problems if "not delivered" in text]
-        assert client.gap(began) < 1.0, "far less than a session's timeout"
+        assert client.gap(began) < SESSION_S / 2, "writes went on long before a session's end"
         assert cluster.leader(topic) != leader
         cluster.start_member("broker", leader)
         wait_until(lambda: cluster.isr(topic) == {1, 2, 3}, "all in sync")
@@ -238,7 +238,7 @@ def test_topic_deleted_while_a_broker_is_down_goes_there_on_its_return(
     assert produce(cluster, others(away)[0], topic, b"x") == ErrorCode.NONE
     assert cluster.partition_dir(away, topic).is_dir()
     cluster.kill("broker", away)
-    cluster.admin.delete_topics([topic], request_timeout=20)[topic].result(20)
+    cluster.admin.delete_topics([topic], operation_timeout=20, request_timeout=25)[topic].result(20)
     wait_until(
         lambda: not any(cluster.partition_dir(b, topic).exists() for b in others(away)),
         "the living have deleted it",
