@@ -82,7 +82,7 @@ class Member:
         self.applied_at = disk.snapshot.at
         self.core = Consensus(
             self.me,
-            world.ids,
+            world.voters,
             TIMING,
             random.Random(world.rng.random()),
             world.now,
@@ -90,6 +90,7 @@ class Member:
             base=disk.snapshot.at,
             entries=disk.entries,
             limits=world.limits,
+            observers=world.observers,
         )
 
     def crash(self):
@@ -115,10 +116,11 @@ def unpack_state(snapshot):
 class World:
     """Drives the members through `steps` events of chance, then heals and expects progress."""
 
-    def __init__(self, seed: int, members: int):
+    def __init__(self, seed: int, members: int, observers: int = 0):
         self.rng = rng = random.Random(seed)
         self.now = 100.0
-        self.ids = list(range(1, members + 1))
+        self.ids = list(range(1, members + observers + 1))
+        self.voters, self.observers = self.ids[:members], self.ids[members:]
         self.limits = Limits(
             block_entries=rng.choice([1, 3, 50]),
             inflight_blocks=rng.choice([1, 2, 16]),
@@ -326,6 +328,7 @@ class World:
     def check_new_leader(self, member):
         core = member.core
         epoch = core.hard.epoch
+        assert member.me in self.voters, "an observer leads"
         assert self.leaders.setdefault(epoch, member.me) == member.me, "two leaders in an epoch"
         for index, entry in self.committed.items():
             if index > core.log.base.index:

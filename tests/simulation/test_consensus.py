@@ -27,6 +27,16 @@ def test_five_members_keep_raft_promises(group):
             raise AssertionError(f"seed {seed}, 5 members: {error}") from error
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("group", range(5))
+def test_members_with_observers_keep_raft_promises(group):
+    for seed in range(group * SEEDS_PER_TEST, (group + 1) * SEEDS_PER_TEST):
+        try:
+            World(seed, 3, observers=1 + seed % 2).run(8)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}, 3 members and observers: {error}") from error
+
+
 def test_one_seed_gives_one_history():
     """Replaying a seed must show the same run, or a failure could not be looked at."""
     first, second = World(1, 3), World(1, 3)

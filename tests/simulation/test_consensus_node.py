@@ -335,3 +335,44 @@ async def test_member_left_alone_shows_what_it_has_until_it_has_a_leader(autojum
             await world.start(me)
         await world.settled()
         assert not node.is_read_only
+
+
+async def test_observer_serves_reads_and_writes_and_never_leads(autojump_clock):
+    async with ensemble(4, observers=frozenset({4})) as world:
+        leader = await world.settled()
+        observer = world.nodes[4]
+        assert observer.role == "observer"
+        assert world.nodes[leader].statistics()["synced_observers"] == 1
+        session = await observer.create_session(10_000)
+        assert (await create(observer, session, "/n", b"1")).error is ZkError.OK
+        await world.kill(leader)
+        await world.settled()
+        assert observer.role == "observer"
+        again = await observer.validate_session(session.session_id, session.password, 10_000)
+        assert again is not None
+        assert (await set_data(observer, session, "/n", b"2")).error is ZkError.OK
+        await world.stop(world.leader())
+        await serving(observer, False, within_s=3)
+
+
+async def test_observers_make_no_majority(autojump_clock):
+    async with ensemble(5, observers=frozenset({4, 5})) as world:
+        leader = await world.settled()
+        for voter in {1, 2, 3} - {leader}:
+            await world.kill(voter)
+        for member in (leader, 4, 5):
+            await serving(world.nodes[member], False, within_s=3)
+        await trio.sleep(5)
+        assert world.leader() is None
+
+
+async def test_lone_voter_with_an_observer_that_was_away(autojump_clock):
+    async with ensemble(2, observers=frozenset({2})) as world:
+        await world.settled()
+        await world.kill(2)
+        node = world.nodes[1]
+        session = await node.create_session(40_000)
+        assert (await create(node, session, "/n")).error is ZkError.OK
+        await world.start(2)
+        await world.settled()
+        assert "/n" in world.nodes[2].tree.nodes

@@ -98,6 +98,10 @@ class RunQueue(deque):
         for task in self._held.pop(process, ()):
             super().append(task)
 
+    def resume_all(self) -> None:
+        for process in list(self._held):
+            self.resume(process)
+
 
 def run(seed: int, body: Callable[[RunQueue], Awaitable[object]]) -> None:
     """Run `body` under virtual time with the scheduler seeded."""

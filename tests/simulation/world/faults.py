@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import trio
 
 from tests.simulation.world.checkers import BrokerChecker
+from tests.simulation.world.determinism import RunQueue
 from tests.simulation.world.network import Fabric
 from tests.simulation.world.nodes import Node
 
@@ -35,7 +36,10 @@ class Faults:
         brokers: Sequence[Node],
         checker: BrokerChecker,
         events,
+        queue: RunQueue,
     ) -> None:
+        self._queue = queue
+        self.clients: list[str] = []  # processes of clients that may be paused
         self._rng = rng
         self._fabric = fabric
         self._members = list(members)
@@ -62,6 +66,8 @@ class Faults:
         self._fabric.heal_all()
         for node in self._nodes:
             node.resume()
+        self._queue.resume_all()
+        for node in self._nodes:
             node.disk.failing_syncs = 0
             node.disk.stalled_until = 0.0
         for link in self._fabric.links.values():
@@ -139,6 +145,18 @@ class Faults:
         node.pause()
         await trio.sleep(self._rng.choice((0.2, 1.0, 3.0, 8.0, 20.0)))
         node.resume()
+        return True
+
+    async def _pause_client(self) -> bool:
+        """A consumer that stops between two steps comes back to a group that went on without it."""
+        if not self.clients:
+            return False
+        name = self._rng.choice(self.clients)
+        lasts = self._rng.choice((1.0, 5.0, 15.0, 30.0))
+        self._note("pause_client", client=name, seconds=lasts)
+        self._queue.pause(name)
+        await trio.sleep(lasts)
+        self._queue.resume(name)
         return True
 
     # Network

@@ -15,6 +15,7 @@ FAULTS = (
     "power_member",
     "power_ensemble",
     "pause",
+    "pause_client",
     "cut_one_way",
     "cut_pair",
     "isolate",

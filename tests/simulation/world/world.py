@@ -96,6 +96,7 @@ class World:
             self._events.error("sim.failed", reason=repr(error)[:2000])
         for node in (*self.members, *self.brokers):
             node.resume()  # its tasks have to end
+        self._queue.resume_all()
         self._scope.cancel()
 
     def _heed(self, source: str, _level: str, name: str, fields: dict) -> None:
@@ -127,7 +128,9 @@ class World:
             brokers=self.brokers,
             checker=self.broker_checker,
             events=self._events,
+            queue=queue,
         )
+        self._queue = queue
 
     def _node(self, name: str, body: Callable, queue: determinism.RunQueue) -> Node:
         rng = self._draw()
@@ -268,6 +271,8 @@ class World:
     async def _be_member(self, member: GroupMember) -> None:
         """A member that now and then crashes or leaves, until the end of the safety phase."""
         rng = member._port.rng
+        determinism.PROCESS.set(member.name)
+        self.faults.clients.append(member.name)
         while True:
             with trio.CancelScope() as life:
                 if not self._end.is_set():
