@@ -32,6 +32,7 @@ class Member:
     host: str
     port: int
     client_port: int | None = None
+    is_observer: bool = False
 
 
 class CoordinatorConfig(Values):
@@ -140,14 +141,15 @@ def _read_member(line: Entry) -> Member:
     parts = re.fullmatch(r"(\[[^\]]*\]|[^:]*):(\d+)(?::(\d+))?(?::([A-Za-z]+))?", text.strip())
     if parts is None or not parts[1]:
         raise ValueError("expected host:peerport[:electionport][;clientport]")
-    if (parts[4] or "participant").lower() != "participant":
-        raise ValueError(f"the role {parts[4]} is not there yet; members take part in votes")
+    role = (parts[4] or "participant").lower()
+    if role not in {"participant", "observer"}:
+        raise ValueError(f"the role {parts[4]} is neither participant nor observer")
     host, port = parse_host_port(f"{parts[1]}:{parts[2]}")
     client_port = None
     if semicolon:
         bare = client.strip()
         client_port = parse_host_port(bare if ":" in bare else f":{bare}")[1]
-    return Member(int(digits), host, port, client_port)
+    return Member(int(digits), host, port, client_port, role == "observer")
 
 
 def _check(found: Findings, members: Mapping[int, Member], place: Place) -> None:
@@ -163,11 +165,11 @@ def _check(found: Findings, members: Mapping[int, Member], place: Place) -> None
         found.problem(key, f"leaves no timeout between {shortest} and {longest} ms", place)
     if effective.int("secureClientPort") >= 0:
         _check_tls(found, effective, place)
-    if members and len(members) % 2 == 0:
-        text = (
-            f"{len(members)} members bear no more failures than {len(members) - 1};"
-            " an odd number is better"
-        )
+    voters = sum(not member.is_observer for member in members.values())
+    if members and not voters:
+        found.problem("server.N", "has observers only: nobody has a vote", place)
+    elif members and voters % 2 == 0:
+        text = f"{voters} members bear no more failures than {voters - 1}; an odd number is better"
         found.warning("server.N", text, place)
 
 

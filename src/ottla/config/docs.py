@@ -59,9 +59,9 @@ def _sections() -> Iterable[str]:
         yield from _table(rows.values())
     yield (
         "## Coordinator: members\n\n"
-        "`server.N=host:peerport[:electionport][;clientport]`, one line for each member, the same"
-        " lines on all.\n`dataDir/myid` has this member's N. Without such lines the member is an"
-        " ensemble of its own.\n"
+        "`server.N=host:peerport[:electionport][:observer][;clientport]`, one line for each member,"
+        " the same lines on all. An observer has every change and no vote.\n`dataDir/myid` has this"
+        " member's N. Without such lines the member is an ensemble of its own.\n"
     )
     yield "## Known keys that do nothing here yet\n"
     yield "Setting one is a warning by name.\n"

@@ -130,7 +130,8 @@ def configuration(facts: Facts) -> dict[str, Figure]:
         found["initLimit"] = settings.init_limit
         found["syncLimit"] = settings.sync_limit
         for member_id, address in sorted(settings.members.items()):
-            found[f"server.{member_id}"] = str(address)
+            role = ":observer" if member_id in settings.observers else ""
+            found[f"server.{member_id}"] = f"{address}{role}"
     return found
 
 

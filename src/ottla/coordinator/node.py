@@ -69,13 +69,14 @@ class Node:
         self._timing = Timing.for_tick(settings.tick_time_ms)
         self._core = Consensus(
             settings.my_id,
-            settings.member_ids,
+            settings.voter_ids,
             self._timing,
             runtime.rng,
             now,
             hard=recovered.hard,
             base=recovered.base,
             entries=recovered.entries,
+            observers=settings.observers,
         )
         self._applied = recovered.base
         self._peers: Peers | None = None
@@ -143,6 +144,8 @@ class Node:
             return "read-only" if self._is_read_only else "looking"
         if self._peers is None:
             return "standalone"
+        if not self._core.is_voter:
+            return "observer"
         return "leader" if self._core.leadership is not None else "follower"
 
     @property
@@ -264,12 +267,13 @@ class Node:
             "applied_index": self._applied.index,
         }
         if core.leadership is not None:
-            followers = core.leadership.followers.values()
             oldest = trio.current_time() - self._timing.election_min_s
-            figures["learners"] = sum(1 for p in followers if p.contact > oldest)
-            figures["synced_followers"] = sum(
-                1 for p in followers if p.contact > oldest and p.matched >= core.commit_index
-            )
+            heard = {m: p for m, p in core.leadership.followers.items() if p.contact > oldest}
+            synced = [m for m, p in heard.items() if p.matched >= core.commit_index]
+            figures["learners"] = len(heard)
+            figures["synced_followers"] = sum(m not in core.observers for m in synced)
+            figures["synced_observers"] = sum(m in core.observers for m in synced)
+            figures["quorum_size"] = len(core.members)
         return figures
 
     # --- life

@@ -46,7 +46,7 @@ class Member(Protocol):
 
     @property
     def role(self) -> str:
-        """ "leader", "follower", "looking", "read-only" or "standalone"."""
+        """ "leader", "follower", "observer", "looking", "read-only" or "standalone"."""
         ...
 
     def submit_nowait(

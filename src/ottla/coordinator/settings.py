@@ -25,6 +25,8 @@ class CoordinatorSettings:
     data_dir: str
     my_id: int = 1
     members: Mapping[int, Address] = field(default_factory=dict)
+    observers: frozenset[int] = frozenset()
+    """Those of `members` that have every change and no vote."""
     client_address: Address = field(default_factory=lambda: Address("", 2181))
     data_log_dir: str | None = None
     """Where the txn log goes; None: into `data_dir`, next to the snapshots."""
@@ -82,6 +84,10 @@ class CoordinatorSettings:
             problems.append(f"my_id {self.my_id} is not within 0..255")
         if self.members and self.my_id not in self.members:
             problems.append(f"my_id {self.my_id} is not among the members {sorted(self.members)}")
+        if not self.observers <= self.members.keys():
+            problems.append(f"observers {sorted(self.observers)} are not among the members")
+        if self.members and not self.voter_ids:
+            problems.append("nobody has a vote")
         if self.tick_time_ms < 1 or self.init_limit < 1 or self.sync_limit < 1:
             problems.append("tick_time_ms, init_limit and sync_limit must be positive")
         if self.min_session_ms > self.max_session_ms:
@@ -117,6 +123,11 @@ class CoordinatorSettings:
     def member_ids(self) -> tuple[int, ...]:
         """Every member of the ensemble, ascending; `my_id` alone when none are listed."""
         return tuple(sorted(self.members)) or (self.my_id,)
+
+    @property
+    def voter_ids(self) -> tuple[int, ...]:
+        """The members that vote, ascending."""
+        return tuple(member for member in self.member_ids if member not in self.observers)
 
     @property
     def peer_address(self) -> Address | None:

@@ -15,6 +15,7 @@ def coordinator_settings(config: CoordinatorConfig) -> CoordinatorSettings:
         data_dir=config.data_dir,
         my_id=config.my_id,
         members={id_: Address(one.host, one.port) for id_, one in config.members.items()},
+        observers=frozenset(id_ for id_, one in config.members.items() if one.is_observer),
         client_address=Address(config.str("clientPortAddress"), config.client_port),
         data_log_dir=config.optional_str("dataLogDir"),
         tick_time_ms=config.int("tickTime"),

@@ -46,7 +46,8 @@ def test_client_port_of_the_member_line_counts_when_no_other_is_set() -> None:
         ({"dataDir": "/d", "minSessionTimeout": "90000"}, "leaves no timeout between"),
         ({"dataDir": "/d", "server.x": "h:1"}, "number from 0 to 255"),
         ({"dataDir": "/d", "server.1": "h"}, "expected host:peerport"),
-        ({"dataDir": "/d", "server.1": "h:1:2:observer"}, "role observer is not there yet"),
+        ({"dataDir": "/d", "server.1": "h:1:2:observer"}, "nobody has a vote"),
+        ({"dataDir": "/d", "server.1": "h:1:2:guest"}, "neither participant nor observer"),
         ({"dataDir": "/d", "server.1": "h:1", "server.2": "h:1"}, "address of server.1"),
         ({"dataDir": "/nowhere"} | THREE, "/nowhere/myid: myid: cannot be read"),
     ],
@@ -104,3 +105,10 @@ def test_sasl_users_come_from_the_server_entry_of_a_jaas_file(tmp_path: Path) ->
 def test_jaas_files_without_users_are_problems(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         with_jaas(tmp_path, text)
+
+
+def test_observers_are_members_without_a_vote() -> None:
+    lines = THREE | {"dataDir": "/d", "server.4": "host4:2888:3888:observer;2181"}
+    config = CoordinatorConfig.from_properties(lines, my_id=4)
+    assert [id_ for id_, one in config.members.items() if one.is_observer] == [4]
+    assert not config.warnings

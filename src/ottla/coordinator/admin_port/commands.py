@@ -130,8 +130,9 @@ def _stats(facts: Facts) -> Answer:
 
 
 def _voting_view(facts: Facts) -> Answer:
-    members = facts.settings.members.items()
-    return {"current_config": {str(member_id): str(address) for member_id, address in members}}
+    settings = facts.settings
+    voters = [member for member in settings.members if member not in settings.observers]
+    return {"current_config": {str(voter): str(settings.members[voter]) for voter in voters}}
 
 
 def _watches(facts: Facts) -> Answer:
@@ -159,7 +160,7 @@ def _zab_state(facts: Facts) -> Answer:
         "myid": facts.settings.my_id,
         "is_leader": facts.member.role in {"leader", "standalone"},
         "client_address": str(facts.address),
-        "voting": True,
+        "voting": facts.settings.my_id not in facts.settings.observers,
         "last_zxid": hexadecimal(zxid),
         "zab_epoch": zxid >> 32,
         "zab_counter": zxid & 0xFFFFFFFF,

@@ -70,15 +70,19 @@ class Consensus:
         base: Position = Position(),  # noqa: B008  # immutable
         entries: Sequence[Entry] = (),
         limits: Limits = Limits(),  # noqa: B008  # immutable
+        observers: Collection[int] = (),
     ) -> None:
         """Start, or start again, from what the store holds: all of it is durable.
 
-        `base` is the position of the snapshot that the state was loaded from.
+        `base` is the position of the snapshot that the state was loaded from. `members` vote;
+        `observers` get every entry and count for nothing (4.2.1, for good).
         """
-        assert me in members
+        assert (me in members) != (me in observers)
         self.me = me
         self.members = tuple(sorted(members))
+        self.observers = tuple(sorted(observers))
         self.peers = tuple(member for member in self.members if member != me)
+        self.is_voter = me in members
         self.timing = timing
         self.limits = limits
         self._rng = rng
@@ -116,7 +120,7 @@ class Consensus:
 
     def step(self, sender: int, message: ConsensusMessage, now: float) -> None:
         """Take in a message of another member (or the own vote, once it is durable)."""
-        assert sender in self.members
+        assert sender in self.members or sender in self.observers
         if isinstance(message, PreVoteRequest):
             self._on_pre_vote_request(sender, message, now)
         elif isinstance(message, VoteRequest):
@@ -170,7 +174,7 @@ class Consensus:
         leadership = self.leadership
         if leadership is None:
             return self._election_at
-        if not self.peers:
+        if not self.peers and not self.observers:
             return float("inf")
         return min(
             leadership.next_heartbeat, leadership.transfer_deadline, leadership.patience_end()
@@ -322,6 +326,9 @@ class Consensus:
     def _begin_pre_vote(self, now: float) -> None:
         """Ask first, so that a member that cannot win disturbs nobody (section 9.6)."""
         self._follow(None, now)
+        if not self.is_voter:
+            self.role = Role.PRE_CANDIDATE  # knows no leader, and leaves it to others to elect one
+            return
         if not self.peers:
             self._begin_election(now, transfer=False)
             return
@@ -348,7 +355,8 @@ class Consensus:
 
     def _on_pre_vote_request(self, sender: int, request: PreVoteRequest, now: float) -> None:
         granted = (
-            request.epoch > self.hard.epoch
+            self.is_voter
+            and request.epoch > self.hard.epoch
             and not self._is_sticky(now)
             and self._is_up_to_date(request.last_epoch, request.last_index)
         )
@@ -364,7 +372,7 @@ class Consensus:
             self._begin_election(now, transfer=False)
 
     def _on_vote_request(self, sender: int, request: VoteRequest, now: float) -> None:
-        if not request.transfer and self._is_sticky(now):
+        if not self.is_voter or (not request.transfer and self._is_sticky(now)):
             return
         if request.epoch > self.hard.epoch:
             self._enter_epoch(request.epoch, now, leader=None)
@@ -402,6 +410,7 @@ class Consensus:
             self.hard.epoch,
             self.log,
             self.peers,
+            self.observers,
             self._send,
             timing=self.timing,
             limits=self.limits,
@@ -411,7 +420,8 @@ class Consensus:
 
     def _on_timeout_now(self, sender: int, message: TimeoutNow, now: float) -> None:
         """Section 3.10: the leader itself asks for the election, so nobody is disturbed."""
-        if message.epoch == self.hard.epoch and self.leader == sender and sender != self.me:
+        is_leaders = self.leader == sender and sender != self.me
+        if message.epoch == self.hard.epoch and is_leaders and self.is_voter:
             self._begin_election(now, transfer=True)
 
     # --- following

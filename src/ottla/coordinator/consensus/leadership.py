@@ -34,6 +34,7 @@ class Leadership:
         "_send",
         "_started",
         "_timing",
+        "_voters",
         "epoch",
         "first_index",
         "followers",
@@ -47,7 +48,8 @@ class Leadership:
         self,
         epoch: int,
         log: Log,
-        followers: Sequence[int],
+        voters: Sequence[int],
+        observers: Sequence[int],
         send: Send,
         *,
         timing: Timing,
@@ -62,7 +64,8 @@ class Leadership:
         self._started = now
         self._counter = 0  # of the last entry made; the no-op has 0 (section 3.6.2, 6.4)
         self.first_index = log.last_index + 1  # the no-op's; nothing before it commits by count
-        self.followers = {member: Progress(log.last_index + 1) for member in followers}
+        self._voters = tuple(voters)  # the others that vote
+        self.followers = {member: Progress(log.last_index + 1) for member in (*voters, *observers)}
         self.next_heartbeat = now
         self.snapshots_wanted: list[int] = []
         self.transfer_to: int | None = None
@@ -95,7 +98,8 @@ class Leadership:
 
         Only entries of this epoch commit by counting; earlier ones commit with them (3.6.2).
         """
-        reached = reached_by_majority([synced, *(p.matched for p in self.followers.values())])
+        matched = [self.followers[member].matched for member in self._voters]
+        reached = reached_by_majority([synced, *matched])
         return reached if reached >= self.first_index and reached > commit else commit
 
     # --- sending
@@ -267,8 +271,8 @@ class Leadership:
 
     def lease_end(self) -> float:
         """Until when no other leader can exist: dated from what a majority answered to."""
-        contact = reached_by_majority([float("inf"), *(p.contact for p in self.followers.values())])
-        return contact + self._timing.lease_s
+        contacts = [self.followers[member].contact for member in self._voters]
+        return reached_by_majority([float("inf"), *contacts]) + self._timing.lease_s
 
     def lost_majority(self, now: float) -> bool:
         """Check-quorum (section 6.2): step down when no majority answered for a lease."""
@@ -282,7 +286,8 @@ class Leadership:
 
     def begin_transfer(self, now: float) -> int | None:
         """Choose the follower that holds most and was heard last; it must still catch up."""
-        live = [m for m, p in self.followers.items() if p.contact + self._timing.lease_s > now]
+        lease_s, followers = self._timing.lease_s, self.followers
+        live = [m for m in self._voters if followers[m].contact + lease_s > now]
         if not live:
             return None
         self.transfer_to = max(

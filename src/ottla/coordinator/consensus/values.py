@@ -18,6 +18,8 @@ class Role(enum.Enum):
     | PRE_CANDIDATE | asks who would vote for it | CANDIDATE on a majority, FOLLOWER on a leader |
     | CANDIDATE | asks for votes in a new epoch | LEADER on a majority, FOLLOWER, PRE_CANDIDATE |
     | LEADER | appends, replicates, commits | FOLLOWER on a higher epoch or a lost majority |
+
+    An observer is a FOLLOWER, or a PRE_CANDIDATE that asks nobody and waits for a leader.
     """
 
     FOLLOWER = "follower"
