@@ -182,9 +182,9 @@ class World:
         """Somebody who sees that a directory failed, and starts its broker again."""
         while True:
             await trio.sleep(5)
-            broken, self._broken = self._broken, {}
             for node in self.brokers:
-                if node.name in broken and node.handle is not None:
+                if node.name in self._broken and node.handle is not None:
+                    del self._broken[node.name]
                     await node.kill()
 
     async def _live(self) -> None:
