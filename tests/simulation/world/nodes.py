@@ -186,7 +186,7 @@ def coordinator_body(member: int, members: int, tick_ms: int, snap_count: int) -
         "/data",
         member,
         {each: Address(f"member-{each}", PEER_PORT) for each in range(1, members + 1)},
-        Address(f"member-{member}", ENSEMBLE_PORT),
+        client_address=Address(f"member-{member}", ENSEMBLE_PORT),
         tick_time_ms=tick_ms,
         snap_count=snap_count,
         max_client_cnxns=0,
