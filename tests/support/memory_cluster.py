@@ -28,6 +28,8 @@ class MemoryCluster:
         self.disks: dict[int, MemoryDisk] = {}
         self._nursery = nursery
         self._stops: dict[int, trio.Event] = {}
+        self._scopes: dict[int, trio.CancelScope] = {}
+        self.failures: dict[int, BaseException] = {}
         self._ended: dict[int, trio.Event] = {}
 
     async def start(self, broker: int, **settings: str) -> None:
@@ -55,8 +57,26 @@ class MemoryCluster:
 
     async def _run(self, broker, config, runtime, *, task_status) -> None:
         stop = self._stops[broker]
-        await run_broker(config, runtime, stop=stop, task_status=task_status)
+        self._scopes[broker] = trio.CancelScope()
+        try:
+            with self._scopes[broker]:
+                await run_broker(config, runtime, stop=stop, task_status=task_status)
+        except* OSError as failed:
+            self.failures[broker] = failed
         self._ended[broker].set()
+
+    async def kill(self, broker: int) -> None:
+        """kill -9: nothing is closed, handed over or written any more."""
+        self.disks[broker].kill()
+        self._scopes[broker].cancel()
+        await self._ended[broker].wait()
+        del self.handles[broker]
+
+    async def wait_failed(self, broker: int) -> BaseException:
+        """Wait until a broker has ended by itself; why."""
+        await self._ended[broker].wait()
+        del self.handles[broker]
+        return self.failures[broker]
 
     async def stop(self, broker: int) -> None:
         self._stops[broker].set()
@@ -93,6 +113,10 @@ class MemoryCluster:
             await trio.sleep(0.1)
         (made,) = (await self.ask(self.controller(), request, 7)).topics
         assert made.error_code == 0, made
+        await self.wait_ready(name, replicas)
+
+    async def wait_ready(self, name: str, replicas: int) -> None:
+        """Wait until all partitions of a topic have a leader and so many replicas in sync."""
         while not await self._is_ready(name, replicas):  # noqa: ASYNC110
             await trio.sleep(0.1)
 
@@ -106,7 +130,7 @@ class MemoryCluster:
                 return False
             if any(len(each.isr_nodes) < replicas for each in topic.partitions):
                 return False
-        return True
+        return len(self.replicas_of(name)) == len(topic.partitions) * replicas
 
     def leader_of(self, name: str, partition: int = 0) -> int:
         (found,) = (

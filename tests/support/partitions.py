@@ -80,6 +80,10 @@ class MemoryPartition:
     def epoch_of(self, offset: int) -> int:
         return self.leader_epoch if offset < self.log_end else -1
 
+    @property
+    def settled_end(self) -> int:
+        return self.log_end
+
     def end_offset_for_epoch(self, epoch: int) -> tuple[int, int]:
         return (self.leader_epoch, self.log_end) if epoch >= self.leader_epoch else (-1, -1)
 

@@ -348,6 +348,7 @@ class Broker:
         events = self._runtime.events
         addresses = await self._server.open()
         async with trio.open_nursery() as nursery:
+            await nursery.start(self._logs.commits.run)
             await nursery.start(self._fetchers.run)
             await nursery.start(self._services.groups.run)
             await nursery.start(self._config_watcher.run)

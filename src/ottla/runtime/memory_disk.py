@@ -217,7 +217,7 @@ class MemoryDisk:
         node = _Content(bytearray(data), bytearray(data))
         self.used_bytes += len(data) - freed
         self._rename(_NameChange(((parent, name, node),)))
-        self._settle(parent)
+        self.sync_dir(path.rpartition("/")[0])
 
     def rename(self, old: str, new: str) -> None:
         source, old_name = self._parent(old)

@@ -40,6 +40,10 @@ class Followed:
     def log(self) -> "Followed":
         return self
 
+    @property
+    def settled_end(self) -> int:
+        return self.log_end
+
     def append_fetched(self, records, leader_high_watermark, leader_log_start) -> None:
         self.log_end += len(records)
         self.log_start = max(self.log_start, leader_log_start)

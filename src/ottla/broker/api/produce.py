@@ -1,8 +1,10 @@
 """Produce: append record batches, and answer when as many replicas have them as `acks` asks for.
 
 acks=0: no response; an error closes the connection, which is how such a client learns of it.
-acks=1: answered after the append. acks=all (-1): parked until the high watermark has passed the
-batches, or the request's timeout, and meanwhile the connection's next requests are read.
+acks=1: answered after the append; with `flush.messages`, after the flush that it asks for, of which
+one covers all that wait (see `storage.group_commit`). acks=all (-1): parked until the high
+watermark has passed the batches, or the request's timeout. While one is parked, the connection's
+next requests are read.
 
 Versions 3 to 11 are served; ApiVersions claims 0, since librdkafka stops to compress when the
 minimum is higher (KAFKA-18659). 7: zstd allowed. 8: error texts (KIP-467). 10: the current leader
@@ -79,6 +81,24 @@ class _Waiting:
         await self.partition.wait_committed(self.end)
 
 
+class _Settling:
+    """One appended partition of a request with acks=1 that is on its way to stable storage."""
+
+    __slots__ = ("_settling", "partition", "response")
+
+    def __init__(self, partition: "Partition", response: PartitionProduceResponse) -> None:
+        self.partition = partition
+        self.response = response
+        self._settling = partition.log.settling()
+
+    @property
+    def is_committed(self) -> bool:
+        return self._settling.is_done
+
+    async def wait(self) -> None:
+        await self._settling.wait()
+
+
 class _Replicating:
     """A parked response: all appends are done, some are not committed yet."""
 
@@ -87,7 +107,7 @@ class _Replicating:
     def __init__(
         self,
         response: ProduceResponse,
-        waiting: list[_Waiting],
+        waiting: list[_Waiting | _Settling],
         deadline: float,
         ctx: RequestContext,
     ) -> None:
@@ -112,7 +132,7 @@ class _Replicating:
                 _fail(each.response, timeout, each.partition.tp, self._ctx)
         return self._response
 
-    async def _settle(self, waiting: _Waiting) -> None:
+    async def _settle(self, waiting: _Waiting | _Settling) -> None:
         try:
             await waiting.wait()
         except BrokerError as error:
@@ -123,7 +143,7 @@ def handle(request: ProduceRequest, ctx: RequestContext) -> ProduceResponse | Pa
     acks = request.acks
     if not -1 <= acks <= 1:
         raise InvalidRequiredAcks(f"acks is {acks}, not -1, 0 or 1")
-    waiting: list[_Waiting] = []
+    waiting: list[_Waiting | _Settling] = []
     topics: list[TopicProduceResponse] = []
     failed = False
     for topic in request.topic_data:
@@ -146,6 +166,8 @@ def handle(request: ProduceRequest, ctx: RequestContext) -> ProduceResponse | Pa
             answer.log_start_offset = info.log_start
             if acks == ALL:
                 waiting.append(_Waiting(partition, info.last_offset + 1, answer))
+            elif acks and partition.log.settled_end <= info.last_offset:
+                waiting.append(_Settling(partition, answer))
         topics.append(TopicProduceResponse(name=name, partition_responses=answers))
     if acks == 0:
         if failed:
@@ -161,14 +183,14 @@ def handle(request: ProduceRequest, ctx: RequestContext) -> ProduceResponse | Pa
     return response
 
 
-def _all_committed(waiting: list[_Waiting]) -> bool:
+def _all_committed(waiting: list[_Waiting | _Settling]) -> bool:
     for each in waiting:  # noqa: SIM110  `all` of one is what most requests would pay for
         if not each.is_committed:
             return False
     return True
 
 
-def _below_min_isr(waiting: list[_Waiting]) -> bool:
+def _below_min_isr(waiting: list[_Waiting | _Settling]) -> bool:
     """Let `wait_committed` judge, where the in-sync replicas are fewer than they should be."""
     for each in waiting:  # noqa: SIM110
         if len(each.partition.isr) < each.partition.min_isr:

@@ -141,6 +141,7 @@ class Partition:
         self._commit_waiters = CommitWaiters()
         self._committed_subscribers = Subscribers()
         self._end_subscribers = Subscribers()
+        log.on_settled = self._on_settled
 
     # Roles
 
@@ -173,6 +174,7 @@ class Partition:
             self._leader = LeaderReplica(
                 services.broker_id,
                 log_end=Offset(self.log.log_end),
+                settled_end=Offset(self.log.settled_end),
                 high_watermark=self.high_watermark,
                 lag_max=services.lag_max,
                 min_isr=self.min_isr,
@@ -190,6 +192,7 @@ class Partition:
             self._wake_all()
         if moved:
             self._committed_moved(self._leader)
+        self.log.flush_if_wanted()  # what an earlier life or role left
         return not was_leader
 
     def make_follower(self, state: PartitionState) -> None:
@@ -197,6 +200,7 @@ class Partition:
         self._leader = None
         self._take(state, Role.FOLLOWER)
         self._wake_all()
+        self.log.flush_if_wanted()
 
     def stop(self) -> None:
         """Take part in nothing until the controller says otherwise."""
@@ -265,10 +269,19 @@ class Partition:
         end = Offset(self.log.log_end)
         if end != leader.log_end:
             self.changes += 1
-            if leader.on_local_append(end, trio.current_time()):
+            settled_end = Offset(self.log.settled_end)
+            if leader.on_local_append(end, trio.current_time(), settled_end):
                 self._committed_moved(leader)
             self._end_subscribers.wake()
         return info
+
+    def _on_settled(self) -> None:
+        """More of the log is on stable storage than was, and so may count as committed."""
+        leader = self._leader
+        if leader is not None:
+            end = Offset(min(self.log.settled_end, leader.log_end))
+            if leader.on_local_settled(end, trio.current_time()):
+                self._committed_moved(leader)
 
     def is_committed(self, end: int) -> bool:
         """Whether everything before `end` is on every in-sync replica."""

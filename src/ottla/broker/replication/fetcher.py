@@ -15,6 +15,7 @@ import trio
 from ottla.broker.errors import BrokerError
 from ottla.broker.ids import BrokerEpoch, BrokerId, TopicPartition
 from ottla.broker.link import BrokerLink
+from ottla.broker.storage.group_commit import Settling
 from ottla.protocol.kafka.errors import ErrorCode
 from ottla.protocol.kafka.messages.fetch import (
     FetchPartition,
@@ -79,7 +80,14 @@ class FollowedLog(Protocol):
     def log_end(self) -> int: ...
 
     @property
+    def settled_end(self) -> int:
+        """How far `flush.messages` is kept; the log's end, or below it for a while."""
+        ...
+
+    @property
     def latest_epoch(self) -> int: ...
+
+    def settling(self) -> "Settling": ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +133,11 @@ def _asked_of(partition: FollowedPartition) -> Asked:
         partition.leader_epoch,
         log.latest_epoch,
     )
+
+
+def _is_unsettled(partition: FollowedPartition) -> bool:
+    log = partition.log
+    return log.settled_end < log.log_end
 
 
 class LeaderFetcher:
@@ -281,6 +294,9 @@ class LeaderFetcher:
         forgotten: dict[UUID, ForgottenTopic] = {}
         for tp in self._followed if full else stale:
             partition = None if tp in self._retry_at else self._followed.get(tp)
+            if partition is not None and _is_unsettled(partition):
+                self._stale[tp] = None
+                partition = None
             asked = None if partition is None else _asked_of(partition)
             before = self._asked.get(tp)
             if asked == before:
@@ -330,6 +346,7 @@ class LeaderFetcher:
 
     async def _take(self, response: FetchResponse) -> None:
         out_of_range: list[FollowedPartition] = []
+        unsettled: list[FollowedPartition] = []
         for topic in response.responses:
             for data in topic.partitions:
                 tp = self._by_id.get((topic.topic_id, data.partition_index))
@@ -349,8 +366,25 @@ class LeaderFetcher:
                     out_of_range.append(partition)
                 else:
                     self._take_partition(partition, data)
+                    if _is_unsettled(partition):
+                        unsettled.append(partition)
+        if unsettled:
+            await self._settle(unsettled)
         for partition in out_of_range:
             await self._find_range(partition)
+
+    async def _settle(self, partitions: list[FollowedPartition]) -> None:
+        """Wait until these are on stable storage as their topics demand.
+
+        To ask for an offset says that all before it is. The flushes run side by side; a partition
+        whose flush takes very long is left out of the next requests.
+        """
+        with trio.move_on_after(self._settings.wait_max):
+            for partition in partitions:
+                try:
+                    await partition.log.settling().wait()
+                except BrokerError as error:
+                    self._fail(partition.tp, error.code.name)
 
     def _take_partition(self, partition: FollowedPartition, data: PartitionData) -> None:
         if data.error_code in _NOT_YET_LEADER:

@@ -6,6 +6,8 @@ A core: no I/O, no clock. Rules and sources:
   replica whose entry is in flight; a replica whose removal is in flight still counts, KIP-497) and
   among the eligible replicas that are caught up but not yet in the ISR, and it does not move while
   the ISR is smaller than `min.insync.replicas`. It never goes back.
+* The leader's own end counts as far as it is settled: with `flush.messages`, what of it is on
+  stable storage as the topic demands. A follower asks for no offset before it is settled.
 * A follower is caught up when its log end equals the leader's, or when it was so within
   `replica.lag.time.max.ms`; "was so" is judged against the leader's log end at the time of its
   fetch.
@@ -72,8 +74,8 @@ class FollowerProgress:
 class LeaderReplica:
     """Leadership of one partition by this broker, from one LeaderAndIsr on.
 
-    Invariants: `high_watermark <= log_end`; `isr` contains this broker and lies within `replicas`;
-    at most one `pending` change, based on the present partition epoch.
+    Invariants: `high_watermark <= log_end`; `settled_end <= log_end`; `isr` contains this broker and
+    lies within `replicas`; at most one `pending` change, based on the present partition epoch.
     """
 
     __slots__ = (
@@ -91,6 +93,7 @@ class LeaderReplica:
         "partition_epoch",
         "pending",
         "replicas",
+        "settled_end",
     )
 
     def __init__(
@@ -102,11 +105,16 @@ class LeaderReplica:
         lag_max: float,
         min_isr: int,
         eligible: Callable[[BrokerId], bool],
+        settled_end: Offset | None = None,
     ) -> None:
-        """`lag_max` in seconds; `eligible` says whether a broker is alive as far as we know."""
+        """`lag_max` in seconds; `eligible` says whether a broker is alive as far as we know.
+
+        `settled_end` None: all of the log is.
+        """
         assert 0 <= high_watermark <= log_end
         self.broker_id = broker_id
         self.log_end = log_end
+        self.settled_end = log_end if settled_end is None else settled_end
         self.high_watermark = high_watermark
         self.leader_epoch = LeaderEpoch(-1)
         self.partition_epoch = PartitionEpoch(-1)
@@ -150,12 +158,21 @@ class LeaderReplica:
         }
         return self.advance(now)
 
-    def on_local_append(self, end: Offset, now: float) -> bool:
-        """The own log now ends at `end`; True when the high watermark moved."""
+    def on_local_append(self, end: Offset, now: float, settled_end: Offset | None = None) -> bool:
+        """The own log now ends at `end`; True when the high watermark moved.
+
+        `settled_end` None: at once settled.
+        """
         assert end >= self.log_end
         self.log_end = end
+        self.settled_end = end if settled_end is None else settled_end
         # With another member in the maximal ISR the minimum cannot move by our own append.
         return len(self.maximal_isr) == 1 and self.advance(now)
+
+    def on_local_settled(self, end: Offset, now: float) -> bool:
+        """What the own log holds below `end` now counts; True when the high watermark moved."""
+        self.settled_end = end
+        return self.advance(now)
 
     def on_follower_fetch(
         self,
@@ -200,7 +217,7 @@ class LeaderReplica:
         """Recompute the high watermark; True when it moved."""
         if len(self.isr) < self.min_isr:
             return False
-        end = self.log_end
+        end = self.settled_end
         for follower, progress in self._followers.items():
             if progress.log_end < end and (
                 follower in self.maximal_isr
@@ -290,6 +307,7 @@ class LeaderReplica:
     def check(self) -> None:
         """Assert every relation that this class promises."""
         assert 0 <= self.high_watermark <= self.log_end
+        assert self.settled_end <= self.log_end
         assert self.broker_id in self.isr
         assert self.isr <= self.maximal_isr
         assert self.isr <= frozenset(self.replicas)
