@@ -4,6 +4,7 @@ import argparse
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,10 +12,13 @@ from tests.compat.zookeeper_differential.servers import libraries, ottla, zookee
 from tests.compat.zookeeper_differential.steps import LETTERS, conversation
 from tests.compat.zookeeper_differential.world import World
 
+Ports = tuple[Sequence[int], Sequence[int]]
+"""Of ZooKeeper's members and of Ottla's."""
 
-def difference(ports: tuple[int, int], seed: int, length: int) -> list[str]:
+
+def difference(ports: Ports, seed: int, length: int) -> list[str]:
     """What the servers do not agree on in a conversation, with the steps before; [] if nothing."""
-    worlds = [World(port, LETTERS) for port in ports]
+    worlds = [World(members, LETTERS) for members in ports]
     try:
         done: list[str] = []
         for number, step in enumerate(conversation(seed, length)):
@@ -37,6 +41,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="the first one")
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--length", type=int, default=60)
+    parser.add_argument("--members", type=int, default=1, help="of Ottla's ensemble")
     parser.add_argument("--stop", action="store_true", help="at the first difference")
     parser.add_argument("--tail", type=int, default=8, help="lines of each difference")
     wanted = parser.parse_args()
@@ -48,7 +53,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         ports = (
             stack.enter_context(zookeeper(Path(directory) / "zookeeper", jars)),
-            stack.enter_context(ottla(Path(directory) / "ottla")),
+            stack.enter_context(ottla(Path(directory) / "ottla", wanted.members)),
         )
         for seed in range(wanted.seed, wanted.seed + wanted.count):
             lines = difference(ports, seed, wanted.length)

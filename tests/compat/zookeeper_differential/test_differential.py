@@ -18,8 +18,8 @@ CONVERSATIONS = 60
 STEPS = 60
 
 
-@pytest.fixture(scope="module")
-def ports(tmp_path_factory):
+@pytest.fixture(scope="module", params=[1, 3], ids=["one member", "three members"])
+def ports(request, tmp_path_factory):
     jars = libraries()
     if jars is None:
         pytest.skip("OTTLA_ZOOKEEPER_LIBS must name the jars of ZooKeeper 3.9; java must be there")
@@ -27,7 +27,7 @@ def ports(tmp_path_factory):
     with ExitStack() as stack:
         yield (
             stack.enter_context(zookeeper(place / "zookeeper", jars)),
-            stack.enter_context(ottla(place / "ottla")),
+            stack.enter_context(ottla(place / "ottla", request.param)),
         )
 
 

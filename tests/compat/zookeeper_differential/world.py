@@ -2,8 +2,8 @@
 
 What a step shows is put into words that mean the same on every server: a zxid is called after the
 step that made it, a session id after the session's letter, times are dropped, and names whose order
-nobody promises are sorted. After each step every session pings: the answer to a ping comes behind
-all events of the transactions before it.
+nobody promises are sorted. After each step every session syncs and pings: the answer comes behind
+all events of the transactions before it, on whichever member the session is.
 """
 
 import re
@@ -15,7 +15,7 @@ from contextlib import suppress
 from ottla.protocol.zookeeper.data import STAT
 from ottla.protocol.zookeeper.errors import DecodeError
 from ottla.protocol.zookeeper.framing import frame
-from ottla.protocol.zookeeper.jute import Reader
+from ottla.protocol.zookeeper.jute import Reader, put_string
 from ottla.protocol.zookeeper.messages import (
     ConnectRequest,
     ConnectResponse,
@@ -43,6 +43,8 @@ _STAT_LAST = {
     OpCode.GET_CHILDREN2,
     OpCode.CHECK,
 }
+_XID_SYNC = 1 << 21  # above all of a conversation's own, as is the next
+_XID_CLOSE = 1 << 20
 _ZXID_FIELDS = {0: "czxid", 1: "mzxid", 10: "pzxid"}
 
 
@@ -53,14 +55,17 @@ class Gone(Exception):
 class Session:
     """One session and its connection of the moment."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, ports: Sequence[int], first: int) -> None:
+        self._ports = ports
+        self._turn = first
         self.id, self.password = 0, bytes(16)
         self._xid = 0
         self.sock = None
 
     def connect(self) -> ConnectResponse:
-        self.sock = socket.create_connection(("127.0.0.1", self._port), timeout=10)
+        # Each new connection goes to the next member.
+        self._turn = (self._turn + 1) % len(self._ports)
+        self.sock = socket.create_connection(("127.0.0.1", self._ports[self._turn]), timeout=10)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
         request = ConnectRequest(0, 0, TIMEOUT_MS, self.id, self.password)
@@ -76,21 +81,30 @@ class Session:
 
     def end(self) -> None:
         """Close the session itself, on a new connection where the old one is gone."""
-        if self.sock is None:
+        if self.sock is None or not self._close_here():
+            self.drop()
             self.connect()
-        if self.id:
-            self.send(int(OpCode.CLOSE_SESSION), b"", 1 << 20)
-            with suppress(Gone):
-                while ReplyHeader.decode(Reader(self.next_frame())).xid != 1 << 20:
-                    pass
+            if self.id:
+                self._close_here()
         self.drop()
         self.id, self.password = 0, bytes(16)
+
+    def _close_here(self) -> bool:
+        with suppress(Gone):
+            self.send(int(OpCode.CLOSE_SESSION), b"", _XID_CLOSE)
+            while ReplyHeader.decode(Reader(self.next_frame())).xid != _XID_CLOSE:
+                pass
+            return True
+        return False
 
     def send(self, opcode: int, body: bytes, xid: int | None = None) -> None:
         if xid is None:
             self._xid += 1
             xid = self._xid
-        self.sock.sendall(frame(RequestHeader(xid, opcode).encode() + body))
+        try:
+            self.sock.sendall(frame(RequestHeader(xid, opcode).encode() + body))
+        except OSError:
+            raise Gone from None
 
     def next_frame(self) -> bytes:
         while True:
@@ -111,8 +125,9 @@ class Session:
 class World:
     """All sessions of a run on one server."""
 
-    def __init__(self, port: int, letters: Sequence[str]) -> None:
-        self._sessions = {letter: Session(port) for letter in letters}
+    def __init__(self, ports: Sequence[int], letters: Sequence[str]) -> None:
+        """`ports` are those of the members of one ensemble."""
+        self._sessions = {letter: Session(ports, i) for i, letter in enumerate(letters)}
         self._names: dict[int, str] = {}  # zxid -> the step that made it
         self._owners: dict[int, str] = {}  # session id -> letter
         self._born = dict.fromkeys(letters, 0)
@@ -185,8 +200,8 @@ class World:
             self._connect(letter)
         seen: list[str] = []
         xid = -4 if opcode == OpCode.AUTH else -8 if opcode in {101, 105} else None
-        session.send(opcode, body, xid)
         try:
+            session.send(opcode, body, xid)
             while True:
                 reader = Reader(session.next_frame())
                 header = ReplyHeader.decode(reader)
@@ -215,9 +230,10 @@ class World:
         session = self._sessions[letter]
         if session.sock is None:
             return []
-        session.send(int(OpCode.PING), b"", XID_PING)
         seen: list[str] = []
         try:
+            session.send(int(OpCode.SYNC), put_string("/"), _XID_SYNC)
+            session.send(int(OpCode.PING), b"", XID_PING)
             while True:
                 reader = Reader(session.next_frame())
                 header = ReplyHeader.decode(reader)
@@ -225,6 +241,8 @@ class World:
                     seen.append(self._event(letter, header, reader))
                 elif header.xid == XID_PING:
                     return seen
+                elif header.xid == _XID_SYNC:
+                    continue
                 else:
                     seen.append(f"{letter} late answer {header}")
         except Gone:
