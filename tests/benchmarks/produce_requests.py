@@ -5,7 +5,9 @@
 
 Without `--bootstrap` a process of its own serves partitions with real logs in a temporary directory
 and without followers; with `--memory` the partitions keep nothing, and the figure is that of the
-network server, the dispatch and the Produce handler alone. The load comes from this process over
+network server, the dispatch and the Produce handler alone. `--flush-messages 1` makes each
+acknowledgement mean "on disk"; give `--directory` on a disk then, as the temporary directory may be
+in memory. The load comes from this process over
 plain sockets with requests encoded beforehand, so that the server is what is measured. Printed:
 requests per second, and the server's CPU time per request. `PROFILE=file` profiles the server.
 """
@@ -33,6 +35,8 @@ from ottla.protocol.kafka.records import build_batch
 from tests.benchmarks.machine import cpu_seconds
 
 if TYPE_CHECKING:
+    import trio
+
     from ottla.broker.server.listener import Server
 
 PRODUCE_VERSION = 9
@@ -40,7 +44,7 @@ WARM_UP_S = 1.0
 RECEIVE_BYTES = 1 << 16
 
 
-def serve(pipe: Pipe, partitions: int, directory: str | None) -> None:
+def serve(pipe: Pipe, partitions: int, directory: str | None, flush_messages: int | None) -> None:
     """The child: a server over the real network. Ends with its parent.
 
     directory: where the logs are; None for partitions in memory that forget what they get.
@@ -49,7 +53,9 @@ def serve(pipe: Pipe, partitions: int, directory: str | None) -> None:
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            server = await make_server(partitions, directory)
+            server = await make_server(
+                partitions, directory, flush_messages=flush_messages, nursery=nursery
+            )
             addresses = await server.open()
             pipe.send(addresses["PLAINTEXT"].port)
             nursery.start_soon(server.serve)
@@ -67,12 +73,20 @@ def serve(pipe: Pipe, partitions: int, directory: str | None) -> None:
         trio.run(main)
 
 
-async def make_server(partitions: int, directory: str | None) -> "Server":
+async def make_server(
+    partitions: int,
+    directory: str | None,
+    *,
+    flush_messages: int | None = None,
+    nursery: "trio.Nursery | None" = None,
+) -> "Server":
+    """nursery: where flushes are made off the loop; without one they block it."""
     from ottla.broker.api.dispatch import Dispatcher
     from ottla.broker.api.produce import API
     from ottla.broker.ids import TopicPartition
     from ottla.broker.server.connection import ConnectionLimits
     from ottla.broker.server.listener import Server, ServerSettings
+    from ottla.broker.storage.log_config import LogConfig
     from ottla.runtime.interfaces import Address
     from ottla.runtime.memory import RecordingEvents
     from ottla.runtime.real import RealDisk, RealNetwork, SystemWallClock
@@ -93,14 +107,18 @@ async def make_server(partitions: int, directory: str | None) -> "Server":
             *(Forgetful(TopicPartition("bench", index)) for index in range(partitions))
         )
     else:
-        registry, _ = await led_partitions(
+        config = LogConfig() if flush_messages is None else LogConfig(flush_messages=flush_messages)
+        registry, logs = await led_partitions(
             RealDisk(),
             directory,
             "bench",
             partitions,
             wall_clock=SystemWallClock(),
             events=events,
+            config=config,
         )
+        if nursery is not None:
+            await nursery.start(logs.commits.run)
     provided = services([API], events=events, partitions=registry)
     settings = ServerSettings(
         {"PLAINTEXT": Address("127.0.0.1", 0)}, ConnectionLimits(1 << 20, 500), 600, 9999, 9999
@@ -221,6 +239,8 @@ def main() -> None:
     parser.add_argument("--acks", type=int, default=1, choices=[1, -1])
     parser.add_argument("--topic", default="bench")
     parser.add_argument("--memory", action="store_true", help="partitions that keep nothing")
+    parser.add_argument("--flush-messages", type=int, help="flush.messages of the topic")
+    parser.add_argument("--directory", help="where the logs' temporary directory is made")
     parser.add_argument("--bootstrap", help="host:port of a running broker that leads the topic")
     parser.add_argument("--pid", type=int, help="that broker's process id")
     options = parser.parse_args()
@@ -232,10 +252,12 @@ def main() -> None:
         return
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory(dir=options.directory) as temporary:
         directory = None if options.memory else temporary
         child = context.Process(
-            target=serve, args=(theirs, options.partitions, directory), daemon=True
+            target=serve,
+            args=(theirs, options.partitions, directory, options.flush_messages),
+            daemon=True,
         )
         child.start()
         try:

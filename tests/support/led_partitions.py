@@ -31,12 +31,14 @@ async def led_partitions(
     events: Events,
     replicas: tuple[int, ...] = (1,),
     min_isr: int = 1,
+    config: LogConfig | None = None,
 ) -> tuple[PartitionRegistry, LogManager]:
     """A topic's partitions in leader epoch 0, with `replicas` that are all in sync."""
+    config = config or LogConfig()
     logs = LogManager(disk, [directory], events=events)
     logs.claim(broker_id=1, cluster_id="testing")
     now_ms = wall_clock.now_ms()
-    await logs.load(lambda _topic: LogConfig(), now_ms=now_ms)
+    await logs.load(lambda _topic: config, now_ms=now_ms)
     everybody = tuple(map(BrokerId, replicas))
     services = PartitionServices(
         broker_id=BROKER,
@@ -49,7 +51,7 @@ async def led_partitions(
     registry = PartitionRegistry()
     for index in range(count):
         tp = TopicPartition(topic, index)
-        log = logs.create(tp, LogConfig(), now_ms=now_ms, topic_id=TOPIC_ID)
+        log = logs.create(tp, config, now_ms=now_ms, topic_id=TOPIC_ID)
         partition = Partition(
             tp, TOPIC_ID, log, high_watermark=Offset(0), min_isr=min_isr, services=services
         )
