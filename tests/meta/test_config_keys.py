@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "ottla"
 _READ = re.compile(r'\.(?:int|str|bool|float|list|optional_int|optional_str)\(\s*"([^"]+)"')
 
 
-_COMPOSED = re.compile(r'\.(?:int|str|bool|list)\(f"\{\w+\}(\.[a-z.]+)"')
+_COMPOSED = re.compile(r'\.(?:int|str|bool|list|optional_str)\(f"\{\w+\}(\.[A-Za-z.]+)"')
 
 
 def readers() -> str:

@@ -3,6 +3,7 @@
 import shutil
 import ssl
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +27,13 @@ class Certificates:
         return context
 
 
-def make_certificates(place: Path) -> Certificates:
+def make_certificates(place: Path, hosts: Sequence[str] = ("localhost",)) -> Certificates:
+    """The server's certificate is made out to `hosts`."""
     if shutil.which("openssl") is None:
         pytest.skip("needs the openssl command")
     authority = _signed(place, "authority", "/CN=Authority", None)
-    server = _signed(place, "server", "/CN=localhost", authority, names="DNS:localhost")
+    names = ",".join(f"DNS:{host}" for host in hosts)
+    server = _signed(place, "server", "/CN=localhost", authority, names=names)
     client = _signed(place, "client", "/O=Ottla/OU=Tests/CN=alice", authority)
     return Certificates(place / "authority.crt", server, client)
 

@@ -163,8 +163,7 @@ def _check(found: Findings, members: Mapping[int, Member], place: Place) -> None
     if shortest > longest:
         key = "minSessionTimeout" if "minSessionTimeout" in found.values else "maxSessionTimeout"
         found.problem(key, f"leaves no timeout between {shortest} and {longest} ms", place)
-    if effective.int("secureClientPort") >= 0:
-        _check_tls(found, effective, place)
+    _check_tls(found, effective, place)
     voters = sum(not member.is_observer for member in members.values())
     if members and not voters:
         found.problem("server.N", "has observers only: nobody has a vote", place)
@@ -174,17 +173,28 @@ def _check(found: Findings, members: Mapping[int, Member], place: Place) -> None
 
 
 def _check_tls(found: Findings, effective: Values, place: Place) -> None:
-    if "clientPort" not in found.values:
-        text = "without a clientPort is not there; set both, and clientPortAddress to keep it local"
-        found.problem("secureClientPort", text, place)
-    needed = ["ssl.keyStore.location"]
-    if effective.str("ssl.clientAuth") != "none":
-        needed.append("ssl.trustStore.location")
-    for key in needed:
+    """What a port that speaks TLS needs."""
+    if effective.int("secureClientPort") >= 0:
+        if "clientPort" not in found.values:
+            text = "without a clientPort is not there; set both, and clientPortAddress to keep it"
+            found.problem("secureClientPort", f"{text} local", place)
+        is_asked = effective.str("ssl.clientAuth") != "none"
+        _require_stores(found, "ssl", is_asked, "secureClientPort", place)
+    if effective.bool("sslQuorum"):
+        _require_stores(found, "ssl.quorum", True, "sslQuorum", place)
+
+
+def _require_stores(
+    found: Findings, prefix: str, needs_trust: bool, wanted_by: str, place: Place
+) -> None:
+    keys = [f"{prefix}.keyStore.location"]
+    if needs_trust:
+        keys.append(f"{prefix}.trustStore.location")
+    for key in keys:
         if key not in found.values:
-            found.problem(key, "is not set, which secureClientPort needs", place)
-    if not effective.list("ssl.enabledProtocols"):
-        found.problem("ssl.enabledProtocols", "is empty", place)
+            found.problem(key, f"is not set, which {wanted_by} needs", place)
+    if found.values.get(f"{prefix}.enabledProtocols") == ():
+        found.problem(f"{prefix}.enabledProtocols", "is empty", place)
 
 
 def _own_id(found: Findings, members: Mapping[int, Member], given: int | None, place: Place) -> int:

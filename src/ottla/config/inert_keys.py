@@ -112,9 +112,8 @@ metricsProvider.className metricsProvider.exportJvmInfo metricsProvider.httpPort
 multiAddress.enabled observerMasterPort peerType portUnification preAllocSize
 quorum.auth.enableSasl reconfigEnabled requireClientAuthScheme serverCnxnFactory
 sessionRequireClientSASLAuth skipACL snapshot.compression.method snapshot.trust.empty
-snapSizeLimitInKb ssl.quorum.keyStore.location ssl.quorum.keyStore.password
-ssl.quorum.trustStore.location ssl.quorum.trustStore.password ssl.trustStore.password sslQuorum
-standaloneEnabled syncEnabled tcpKeepAlive txnLogSizeLimitInKb
+snapSizeLimitInKb ssl.quorum.trustStore.password ssl.trustStore.password standaloneEnabled
+syncEnabled tcpKeepAlive txnLogSizeLimitInKb
 watchManagerName
 """)
 )

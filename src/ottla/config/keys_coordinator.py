@@ -139,6 +139,46 @@ CLIENTS = table(
     ),
 )
 
+
+def _tls_keys(prefix: str, whose: str) -> tuple[Key, ...]:
+    return (
+        Key(
+            f"{prefix}.keyStore.location",
+            _T.STRING,
+            None,
+            "PEM file with the private key, its certificate and those up to the authority's.",
+        ),
+        Key(f"{prefix}.keyStore.password", _T.PASSWORD, None, "Of the private key, if encrypted."),
+        Key(
+            f"{prefix}.trustStore.location",
+            _T.STRING,
+            None,
+            f"PEM file with the authorities whose {whose} are believed.",
+        ),
+        Key(
+            f"{prefix}.clientAuth",
+            _T.STRING,
+            "need",
+            "Whether who connects must (need) or may (want) show a certificate, or is not asked"
+            " (none).",
+            one_of("need", "want", "none"),
+        ),
+        Key(
+            f"{prefix}.enabledProtocols",
+            _T.LIST,
+            ("TLSv1.3", "TLSv1.2"),
+            "Versions of TLS that are spoken.",
+            one_of("TLSv1.3", "TLSv1.2"),
+        ),
+        Key(
+            f"{prefix}.ciphersuites",
+            _T.LIST,
+            (),
+            "Ciphers for TLS 1.2, by OpenSSL's names; empty: those that OpenSSL thinks good.",
+        ),
+    )
+
+
 SECURITY = table(
     Key(
         "DigestAuthenticationProvider.superDigest",
@@ -160,38 +200,14 @@ SECURITY = table(
         between(-1, 65_535),
     ),
     Key("secureClientPortAddress", _T.STRING, "", "Interface of that port; empty: every one."),
+    *_tls_keys("ssl", "clients"),
+    Key("sslQuorum", _T.BOOLEAN, False, "Whether members talk to each other through TLS."),
+    *_tls_keys("ssl.quorum", "members"),
     Key(
-        "ssl.keyStore.location",
-        _T.STRING,
-        None,
-        "PEM file with the private key, its certificate and those up to the authority's.",
-    ),
-    Key("ssl.keyStore.password", _T.PASSWORD, None, "Of the private key, if it is encrypted."),
-    Key(
-        "ssl.trustStore.location",
-        _T.STRING,
-        None,
-        "PEM file with the authorities whose clients are believed.",
-    ),
-    Key(
-        "ssl.clientAuth",
-        _T.STRING,
-        "need",
-        "Whether clients must (need) or may (want) show a certificate, or are not asked (none).",
-        one_of("need", "want", "none"),
-    ),
-    Key(
-        "ssl.enabledProtocols",
-        _T.LIST,
-        ("TLSv1.3", "TLSv1.2"),
-        "Versions of TLS that are spoken.",
-        one_of("TLSv1.3", "TLSv1.2"),
-    ),
-    Key(
-        "ssl.ciphersuites",
-        _T.LIST,
-        (),
-        "Ciphers for TLS 1.2, by OpenSSL's names; empty: those that OpenSSL thinks good.",
+        "ssl.quorum.hostnameVerification",
+        _T.BOOLEAN,
+        True,
+        "Whether a member's certificate must be made out to the host in its server.N line.",
     ),
     Key(
         "X509AuthenticationProvider.superUser",

@@ -19,7 +19,7 @@ import trio
 from ottla.coordinator.consensus.core import Consensus
 from ottla.coordinator.consensus.values import NotLeader, Persist, Position, Role, Snapshot, Timing
 from ottla.coordinator.leading import Leading
-from ottla.coordinator.peers import Peers
+from ottla.coordinator.peers import Peers, PeerTls
 from ottla.coordinator.ports import NotServing, OnApplied
 from ottla.coordinator.settings import CoordinatorSettings
 from ottla.coordinator.snapshotting import Snapshotting
@@ -45,6 +45,7 @@ from ottla.protocol.zookeeper.errors import ZkError
 from ottla.protocol.zookeeper.opcodes import OpCode
 from ottla.protocol.zookeeper.requests import CreateSessionRequest
 from ottla.runtime.interfaces import Runtime
+from ottla.runtime.tls import client_context, server_context
 
 READ_ONLY_AFTER_S = 2.0
 """A member without a leader waits so long, or a tick, before it serves reads only."""
@@ -56,7 +57,7 @@ class Node:
     """A member of the ensemble (`ports.Member`). Lives as long as `run`."""
 
     def __init__(self, settings: CoordinatorSettings, runtime: Runtime, store: Store) -> None:
-        """Load the state that the store holds. CorruptSnapshot when it can not be read."""
+        """Load the state that the store holds. CorruptSnapshot, TlsUnusable."""
         now = trio.current_time()
         self._settings = settings
         self._runtime = runtime
@@ -89,6 +90,7 @@ class Node:
                 listen_on=settings.peer_address,
                 on_message=self._on_message,
                 on_link=self._on_link,
+                tls=_peer_tls(settings),
             )
         self._leading: Leading | None = None
         self._is_serving = False
@@ -637,6 +639,13 @@ class Node:
     @property
     def _patience_s(self) -> float:
         return self._settings.sync_limit * self._tick_s
+
+
+def _peer_tls(settings: CoordinatorSettings) -> PeerTls | None:
+    if settings.peer_tls is None:
+        return None
+    calling = client_context(settings.peer_tls, verify_hostname=settings.peer_verify_hostname)
+    return PeerTls(calling, server_context(settings.peer_tls))
 
 
 def _tree_of(snapshot: Snapshot) -> Tree:

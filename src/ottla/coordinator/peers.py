@@ -2,13 +2,15 @@
 
 Messages to a member go out on our connection to it, its messages come in on its own, so that two
 members never argue about which of two crossed connections to keep. A connection begins with
-`Hello`; nothing is answered to it. A link that breaks is made again with a growing pause, and so is
-one to a name that does not resolve yet.
+`Hello`, behind a TLS handshake where `sslQuorum` asks for it; nothing is answered to it. A link
+that breaks is made again with a growing pause, and so is one to a name that does not resolve yet.
 
 Task tree: `run` > {acceptor > one reader per incoming connection, one connector per member}.
 """
 
+import ssl
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import trio
 
@@ -17,6 +19,7 @@ from ottla.protocol.peer.errors import ProtocolError
 from ottla.protocol.peer.framing import FrameReader
 from ottla.protocol.peer.messages import Hello, PeerMessage
 from ottla.runtime.interfaces import Address, ConnectionLost, Events, Network, Stream
+from ottla.runtime.tls import TlsStream
 
 QUEUE_BYTES_MAX = 48 * 1024 * 1024
 HELLO_BYTES_MAX = 4096
@@ -26,6 +29,14 @@ PAUSE_MAX_S = 0.5
 
 OnMessage = Callable[[int, PeerMessage], None]
 OnLink = Callable[[int, bool], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerTls:
+    """Members show each other their certificates: contexts of the one that calls and the called."""
+
+    calling: ssl.SSLContext
+    called: ssl.SSLContext
 
 
 class _Link:
@@ -55,6 +66,7 @@ class Peers:
         listen_on: Address,
         on_message: OnMessage,
         on_link: OnLink,
+        tls: PeerTls | None = None,
     ) -> None:
         """`on_message(sender, message)` and `on_link(member, is_up)` are called on the loop."""
         self._network = network
@@ -64,6 +76,7 @@ class Peers:
         self._listen_on = listen_on
         self._on_message = on_message
         self._on_link = on_link
+        self._tls = tls
         self.ensemble = ",".join(f"{member}:{members[member].port}" for member in sorted(members))
         self._links = {member: _Link(member) for member in members if member != me}
         self._incoming: dict[int, Stream] = {}
@@ -96,7 +109,7 @@ class Peers:
                 rest = data[sent:]
                 link.parts = [rest] if rest else []
                 link.queued = len(rest)
-                if rest:
+                if rest or _has_pending(link.stream):
                     link.sending = True
                     link.wake.set()
 
@@ -132,7 +145,7 @@ class Peers:
         while True:
             try:
                 with trio.fail_after(HELLO_TIMEOUT_S):
-                    stream = await self._network.connect(self._members[member])
+                    stream = await self._open(self._members[member])
                     await stream.send_all(
                         encode(Hello(FORMAT_VERSION, self.ensemble, self._me, member))
                     )
@@ -145,6 +158,18 @@ class Peers:
                 await self._use(link, stream)
             await trio.sleep(pause)
             pause = min(pause * 2, PAUSE_MAX_S)
+
+    async def _open(self, address: Address) -> Stream:
+        stream = await self._network.connect(address)
+        if self._tls is None:
+            return stream
+        secure = TlsStream(stream, self._tls.calling, server_hostname=address.host)
+        try:
+            await secure.shake_hands()
+        except BaseException:
+            secure.close()
+            raise
+        return secure
 
     async def _use(self, link: _Link, stream: Stream) -> None:
         """Send on a connection until it breaks or is refused."""
@@ -168,7 +193,7 @@ class Peers:
         while True:
             await link.wake.wait()
             link.wake = trio.Event()
-            while link.parts and link.stream is stream:
+            while (link.parts or _has_pending(stream)) and link.stream is stream:
                 data = b"".join(link.parts)
                 link.parts = []
                 try:
@@ -190,11 +215,14 @@ class Peers:
 
     # --- incoming
 
-    async def _receive(self, stream: Stream) -> None:
+    async def _receive(self, plain: Stream) -> None:
         member = 0
+        stream = plain if self._tls is None else TlsStream(plain, self._tls.called)
         try:
             reader = FrameReader(first_limit=HELLO_BYTES_MAX)
             with trio.fail_after(HELLO_TIMEOUT_S):
+                if isinstance(stream, TlsStream):
+                    await self._shake_hands(stream)
                 frames = await _more(stream, reader)
             member = self._admit(frames.pop(0), stream)
             while True:
@@ -209,6 +237,12 @@ class Peers:
             stream.close()
             if self._incoming.get(member) is stream:
                 del self._incoming[member]
+
+    async def _shake_hands(self, stream: TlsStream) -> None:
+        try:
+            await stream.shake_hands()
+        except ConnectionLost as error:
+            raise ProtocolError(str(error)) from error
 
     def _admit(self, frame: bytes, stream: Stream) -> int:
         hello = decode(frame)
@@ -238,6 +272,10 @@ async def _more(stream: Stream, reader: FrameReader) -> list[bytes]:
             return frames
 
 
+def _has_pending(stream: Stream) -> bool:
+    return isinstance(stream, TlsStream) and stream.has_pending
+
+
 async def _wait_end(stream: Stream) -> None:
     """Wait until the peer ends a connection on which it never sends."""
     buffer = memoryview(bytearray(64))
@@ -247,4 +285,4 @@ async def _wait_end(stream: Stream) -> None:
         return
 
 
-__all__ = ["Peers"]
+__all__ = ["PeerTls", "Peers"]

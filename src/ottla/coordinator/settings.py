@@ -59,6 +59,10 @@ class CoordinatorSettings:
     secure_client_address: Address = field(default_factory=lambda: Address("", 2281))
     """Where TLS is served; only with `tls`."""
     tls: TlsSettings | None = None
+    peer_tls: TlsSettings | None = None
+    """How members talk to each other; None: without TLS."""
+    peer_verify_hostname: bool = True
+    """Whether a member's certificate must be made out to the host that `members` names."""
     x509_super_user: str | None = None
     """The subject (RFC 2253) of the certificate whose owner may do everything."""
     read_only_mode: bool = False

@@ -24,7 +24,10 @@ class TlsUnusable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TlsSettings:
-    """A server's side. `client_auth` is "none", "want" or "need"."""
+    """A server's side, or that of members among themselves.
+
+    `client_auth` is "none", "want" or "need".
+    """
 
     key_store: str
     """PEM: the private key, its certificate, and those up to the authority's."""
@@ -38,8 +41,25 @@ class TlsSettings:
 
 
 def server_context(settings: TlsSettings) -> ssl.SSLContext:
-    """Read the stores. Raises TlsUnusable."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    """For whoever accepts. Raises TlsUnusable."""
+    context = _context(ssl.PROTOCOL_TLS_SERVER, settings)
+    if settings.client_auth != "none":
+        _load_authorities(context, settings)
+        is_needed = settings.client_auth == "need"
+        context.verify_mode = ssl.CERT_REQUIRED if is_needed else ssl.CERT_OPTIONAL
+    return context
+
+
+def client_context(settings: TlsSettings, *, verify_hostname: bool) -> ssl.SSLContext:
+    """For whoever connects, and shows the same certificate. Raises TlsUnusable."""
+    context = _context(ssl.PROTOCOL_TLS_CLIENT, settings)
+    context.check_hostname = verify_hostname
+    _load_authorities(context, settings)
+    return context
+
+
+def _context(protocol: int, settings: TlsSettings) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
     context.options |= ssl.OP_NO_RENEGOTIATION
     versions = sorted(_VERSIONS[name] for name in settings.protocols)
     context.minimum_version, context.maximum_version = versions[0], versions[-1]
@@ -49,21 +69,21 @@ def server_context(settings: TlsSettings) -> ssl.SSLContext:
         context.load_cert_chain(settings.key_store, password=lambda: password)
     except OSError as error:
         raise TlsUnusable(f"key store {settings.key_store}: {_reason(error)}") from error
-    if settings.client_auth != "none":
-        if settings.trust_store is None:
-            raise TlsUnusable("clients' certificates are asked for, but there is no trust store")
-        try:
-            context.load_verify_locations(settings.trust_store)
-        except OSError as error:
-            raise TlsUnusable(f"trust store {settings.trust_store}: {_reason(error)}") from error
-        is_needed = settings.client_auth == "need"
-        context.verify_mode = ssl.CERT_REQUIRED if is_needed else ssl.CERT_OPTIONAL
     if settings.ciphers:
         try:
             context.set_ciphers(settings.ciphers)
         except ssl.SSLError as error:
             raise TlsUnusable(f"ciphers {settings.ciphers}: {error}") from error
     return context
+
+
+def _load_authorities(context: ssl.SSLContext, settings: TlsSettings) -> None:
+    if settings.trust_store is None:
+        raise TlsUnusable("certificates are asked for, but there is no trust store")
+    try:
+        context.load_verify_locations(settings.trust_store)
+    except OSError as error:
+        raise TlsUnusable(f"trust store {settings.trust_store}: {_reason(error)}") from error
 
 
 def _reason(error: OSError) -> str:
@@ -244,4 +264,11 @@ def _conforms(stream: TlsStream) -> Stream:
     return stream
 
 
-__all__ = ["TlsSettings", "TlsStream", "TlsUnusable", "distinguished_name", "server_context"]
+__all__ = [
+    "TlsSettings",
+    "TlsStream",
+    "TlsUnusable",
+    "client_context",
+    "distinguished_name",
+    "server_context",
+]

@@ -38,7 +38,9 @@ def coordinator_settings(config: CoordinatorConfig) -> CoordinatorSettings:
         secure_client_address=Address(
             config.str("secureClientPortAddress"), config.int("secureClientPort")
         ),
-        tls=_tls(config),
+        tls=_tls(config, "ssl") if config.int("secureClientPort") >= 0 else None,
+        peer_tls=_tls(config, "ssl.quorum") if config.bool("sslQuorum") else None,
+        peer_verify_hostname=config.bool("ssl.quorum.hostnameVerification"),
         x509_super_user=config.optional_str("X509AuthenticationProvider.superUser"),
         read_only_mode=config.bool("readonlymode.enabled"),
         sasl_users=config.sasl_users,
@@ -51,17 +53,15 @@ def coordinator_settings(config: CoordinatorConfig) -> CoordinatorSettings:
     )
 
 
-def _tls(config: CoordinatorConfig) -> TlsSettings | None:
-    """None: no secure port is asked for. The configuration was checked, so the stores are named."""
-    if config.int("secureClientPort") < 0:
-        return None
+def _tls(config: CoordinatorConfig, prefix: str) -> TlsSettings:
+    """Keys of the same names for clients (`ssl`) and for members (`ssl.quorum`); checked."""
     return TlsSettings(
-        key_store=config.str("ssl.keyStore.location"),
-        trust_store=config.optional_str("ssl.trustStore.location"),
-        key_password=config.optional_str("ssl.keyStore.password"),
-        client_auth=config.str("ssl.clientAuth"),
-        protocols=config.list("ssl.enabledProtocols"),
-        ciphers=":".join(config.list("ssl.ciphersuites")) or None,
+        key_store=config.str(f"{prefix}.keyStore.location"),
+        trust_store=config.optional_str(f"{prefix}.trustStore.location"),
+        key_password=config.optional_str(f"{prefix}.keyStore.password"),
+        client_auth=config.str(f"{prefix}.clientAuth"),
+        protocols=config.list(f"{prefix}.enabledProtocols"),
+        ciphers=":".join(config.list(f"{prefix}.ciphersuites")) or None,
     )
 
 
