@@ -7,7 +7,7 @@ instead is a crash: nothing is written any more.
 """
 
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -37,6 +37,7 @@ from ottla.broker.groups.producer_ids import ProducerIdAllocator
 from ottla.broker.groups.settings import OFFSETS_TOPIC
 from ottla.broker.ids import BrokerEpoch, BrokerId, TopicPartition
 from ottla.broker.links import ControllerLink, connector
+from ottla.broker.lost_logs import LostLogs
 from ottla.broker.metadata import MetadataCache
 from ottla.broker.partitions.partition import PartitionServices
 from ottla.broker.partitions.registry import PartitionRegistry
@@ -52,7 +53,12 @@ from ottla.broker.slices import (
     group_settings,
     server_settings,
 )
-from ottla.broker.storage.log_dir import ForeignLogDir, LogDirInUse, LogManager
+from ottla.broker.storage.log_dir import (
+    AllLogDirsFailed,
+    ForeignLogDir,
+    LogDirInUse,
+    LogManager,
+)
 from ottla.broker.upkeep import Upkeep, UpkeepSettings
 from ottla.config.broker import BrokerConfig
 from ottla.runtime.interfaces import Address, Runtime
@@ -82,7 +88,8 @@ async def run_broker(
 ) -> None:
     """Serve until `stop` is set; started once the broker is registered and its listeners accept.
 
-    CannotStart names what keeps the broker from starting, OSError what the system refused.
+    CannotStart names what keeps the broker from starting, OSError what the system refused;
+    AllLogDirsFailed ends it while it serves.
     """
     events = runtime.events
     try:
@@ -95,6 +102,7 @@ async def run_broker(
         async with _session(config, runtime, session_file) as client:
             broker = await _prepare(config, runtime, client, logs, session_file)
             await broker.serve(stop, task_status)
+        logs.require_a_dir()
         await logs.flush_all()
         clean = True
     finally:
@@ -129,7 +137,8 @@ async def _session(
         with trio.move_on_after(CLOSE_TIMEOUT_S) as closing:
             await client.close()
         if not closing.cancelled_caught:
-            session_file.clear()
+            with suppress(OSError):
+                session_file.clear()
         nursery.cancel_scope.cancel()
 
 
@@ -353,6 +362,7 @@ class Broker:
             await nursery.start(self._services.groups.run)
             await nursery.start(self._config_watcher.run)
             await self._read_config_again()  # what changed before the watch was set
+            nursery.start_soon(self._mind_lost_logs, nursery.cancel_scope)
             nursery.start_soon(self._isr_changes.run)
             nursery.start_soon(self._upkeep.run)
             sessions_begun = await self._register(addresses)
@@ -384,6 +394,18 @@ class Broker:
                 )
             nursery.cancel_scope.cancel()
         self._upkeep.note_high_watermarks()
+
+    async def _mind_lost_logs(self, serving: trio.CancelScope) -> None:
+        """Ends the serving when nothing is left to serve from; the session still ends cleanly, so
+        that leadership moves at once."""
+        lost = LostLogs(
+            self._broker_id, self._logs, self._client, self._services.replicas.take_offline
+        )
+        try:
+            await lost.run()
+        except AllLogDirsFailed as error:
+            self._runtime.events.error("broker.has_no_log_dir", reason=str(error))
+            serving.cancel()
 
     async def _register(self, addresses: Mapping[str, Address]) -> int:
         """Create the broker's znode; which session it belongs to."""

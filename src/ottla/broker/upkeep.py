@@ -82,10 +82,7 @@ class Upkeep:
         while True:
             await trio.sleep(self._settings.high_watermark_checkpoint)
             self.note_high_watermarks()
-            try:
-                await self._logs.save_checkpoints()
-            except OSError as error:
-                self._runtime.events.error("checkpoint.failed", reason=str(error))
+            await self._logs.save_checkpoints()
 
     def note_high_watermarks(self) -> None:
         """Hand the high watermarks to the next checkpoint."""
@@ -96,6 +93,7 @@ class Upkeep:
         while True:
             await trio.sleep(FLUSH_ROUND_S)
             await self._logs.flush_due(self._runtime.wall_clock.now_ms())
+            self._logs.look_for_space()
 
     async def _retain(self) -> None:
         while True:

@@ -95,12 +95,14 @@ class MemoryFile:
 
     def write_at(self, offset: int, data: BytesLike) -> None:
         self._require_open()
+        self._disk.require_working(self._path)
         growth = max(0, offset + len(data) - len(self._content.live))
         self._disk.require_space(growth, self._path)
         self._change(_Write(offset, bytes(data)))
 
     def read_at(self, offset: int, length: int) -> bytes:
         self._require_open()
+        self._disk.require_working(self._path)
         return bytes(memoryview(self._content.live)[offset : offset + length])
 
     def size(self) -> int:
@@ -109,6 +111,7 @@ class MemoryFile:
 
     def truncate(self, size: int) -> None:
         self._require_open()
+        self._disk.require_working(self._path)
         self._change(_Write(size, None))
 
     def _change(self, write: _Write) -> None:
@@ -119,6 +122,7 @@ class MemoryFile:
 
     def sync_now(self) -> None:
         self._require_open()
+        self._disk.require_working(self._path)
         self._disk.require_sync(self._path)
         self._settle(len(self._content.pending))
 
@@ -128,6 +132,7 @@ class MemoryFile:
         await self._disk.wait_sync(self._path)
         if self._life != self._disk.crashes:
             raise OSError(errno.EIO, "the disk crashed before the sync was done", self._path)
+        self._disk.require_working(self._path)
         self._disk.require_sync(self._path)
         self._settle(max(0, goal - self._content.settled))
 
@@ -169,12 +174,14 @@ class MemoryDisk:
         self.used_bytes = 0
         self.crashes = 0
         self.locks: set[str] = set()
+        self.broken: set[str] = set()  # everything below these paths fails with EIO
         self._root = _Directory()
         self._pending: list[_NameChange] = []
 
     # names
 
     def open(self, path: str, *, create: bool = True) -> MemoryFile:
+        self.require_working(path)
         parent, name = self._parent(path)
         node = parent.live.get(name)
         if node is None:
@@ -190,12 +197,14 @@ class MemoryDisk:
         return self._find(path) is not None
 
     def list_dir(self, path: str) -> list[str]:
+        self.require_working(path)
         return sorted(self._directory(path).live)
 
     def is_dir(self, path: str) -> bool:
         return isinstance(self._find(path), _Directory)
 
     def make_dirs(self, path: str) -> None:
+        self.require_working(path)
         here = self._root
         for name in _parts(path):
             node = here.live.get(name)
@@ -207,9 +216,11 @@ class MemoryDisk:
             here = node
 
     def read(self, path: str) -> bytes:
+        self.require_working(path)
         return bytes(self._file(path).live)
 
     def replace(self, path: str, data: bytes) -> None:
+        self.require_working(path)
         parent, name = self._parent(path)
         old = parent.live.get(name)
         freed = len(old.live) if isinstance(old, _Content) else 0
@@ -220,6 +231,7 @@ class MemoryDisk:
         self.sync_dir(path.rpartition("/")[0])
 
     def rename(self, old: str, new: str) -> None:
+        self.require_working(old)
         source, old_name = self._parent(old)
         target, new_name = self._parent(new)
         node = source.live.get(old_name)
@@ -234,11 +246,13 @@ class MemoryDisk:
         self._rename(_NameChange(((source, old_name, None), (target, new_name, node))))
 
     def remove(self, path: str) -> None:
+        self.require_working(path)
         parent, name = self._parent(path)
         self._forget(self._file(path))
         self._rename(_NameChange(((parent, name, None),)))
 
     def remove_tree(self, path: str) -> None:
+        self.require_working(path)
         tree = self._directory(path)
         for node in _walk(tree):
             self._forget(node)
@@ -246,6 +260,7 @@ class MemoryDisk:
         self._rename(_NameChange(((parent, name, None),)))
 
     def sync_dir(self, path: str) -> None:
+        self.require_working(path)
         here = self._root
         chain: list[_Directory] = []
         for name in _parts(path):
@@ -304,6 +319,10 @@ class MemoryDisk:
             else:
                 _lose(node, rng)
                 self.used_bytes += len(node.live)
+
+    def require_working(self, path: str) -> None:
+        if self.broken and any(f"{path}/".startswith(f"{bad}/") for bad in self.broken):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
 
     def require_space(self, more: int, path: str) -> None:
         if self.capacity_bytes is not None and self.used_bytes + more > self.capacity_bytes:

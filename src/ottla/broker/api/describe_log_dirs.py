@@ -1,11 +1,13 @@
 """DescribeLogDirs (KIP-113): which replicas are in which log directory, and how large they are.
 
-No topics named: null. Version 4 has fields for the size of the disk, which stay unknown (-1).
+A directory that failed is named with KAFKA_STORAGE_ERROR. No topics named: null. Version 4 has
+fields for the size of the disk, which stay unknown (-1).
 """
 
 from ottla.broker.api.api import Api, RequestContext
 from ottla.broker.ids import TopicPartition
 from ottla.protocol.kafka.api_keys import ApiKey
+from ottla.protocol.kafka.errors import ErrorCode
 from ottla.protocol.kafka.messages.describe_log_dirs import (
     DescribeLogDirsPartition,
     DescribeLogDirsRequest,
@@ -35,6 +37,10 @@ def handle(request: DescribeLogDirsRequest, ctx: RequestContext) -> DescribeLogD
                     )
                 )
         results.append(DescribeLogDirsResult(log_dir=log_dir.path, topics=list(topics.values())))
+    results += [
+        DescribeLogDirsResult(log_dir=path, error_code=ErrorCode.KAFKA_STORAGE_ERROR)
+        for path in ctx.services.log_manager.lost_dirs
+    ]
     return DescribeLogDirsResponse(results=results)
 
 

@@ -27,7 +27,7 @@ from ottla.broker.api.fetch_sessions import (
     Key,
 )
 from ottla.broker.api.leaders import current_leader, leader_endpoints
-from ottla.broker.errors import BrokerError, InconsistentTopicId, NotLeader, UnknownTopicId
+from ottla.broker.errors import BrokerError, InconsistentTopicId, UnknownTopicId
 from ottla.broker.ids import ZERO_TOPIC_ID, BrokerId, TopicPartition
 from ottla.protocol.kafka.api_keys import ApiKey
 from ottla.protocol.kafka.errors import ErrorCode
@@ -226,7 +226,8 @@ class _Fetch:
         if name is not None:
             partition = services.partitions.get(TopicPartition(name, asked.index))
             if partition is None:
-                raise NotLeader(f"{name}-{asked.index} has no replica on this broker")
+                tp = TopicPartition(name, asked.index)
+                return services.partitions.require_leader(tp, known=True)
             if partition.topic_id != topic:
                 raise InconsistentTopicId(f"{name} has id {partition.topic_id} here")
             return partition

@@ -116,7 +116,10 @@ async def register_broker(
     while True:
         await client.wait_connected()
         session = client.session
-        session_file.save(session)
+        try:
+            session_file.save(session)
+        except OSError as error:  # after a kill, the next start waits for the session's end
+            events.warning("ensemble.session_not_remembered", reason=str(error))
         data = encodings.encode_broker(broker, timestamp_ms=wall_clock.now_ms())
         try:
             _, stat = await client.create2(path, data, CreateMode.EPHEMERAL)

@@ -152,8 +152,10 @@ class ReplicaSet:
         own_id = self._services.broker_id
         if own_id not in state.replicas:
             return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        if self._registry.is_offline(tp):
+            return ErrorCode.KAFKA_STORAGE_ERROR
         try:
-            partition = self._registry.get(tp) or self._create(tp, topic_id)
+            partition = self._registry.get(tp) or self._create(tp, topic_id, is_new=state.is_new)
         except BrokerError as error:
             self._services.events.error(
                 "partition.create_failed", partition=str(tp), reason=str(error)
@@ -181,13 +183,15 @@ class ReplicaSet:
             self._follow(partition, decided)
         return ErrorCode.NONE
 
-    def _create(self, tp: TopicPartition, topic_id: TopicId) -> Partition:
+    def _create(self, tp: TopicPartition, topic_id: TopicId, *, is_new: bool) -> Partition:
         settings = self._topics.settings(tp.topic)
         log = self._log_manager.get(tp)
         if log is not None and log.topic_id not in (None, ZERO_TOPIC_ID, topic_id):
             raise InconsistentTopicId(f"{tp}: the log on disk belongs to topic id {log.topic_id}")
         now_ms = self._services.wall_clock.now_ms()
-        log = self._log_manager.create(tp, settings.log, now_ms=now_ms, topic_id=topic_id)
+        log = self._log_manager.create(
+            tp, settings.log, now_ms=now_ms, topic_id=topic_id, is_new=is_new
+        )
         log.config = settings.log
         partition = Partition(
             tp,
@@ -263,14 +267,28 @@ class ReplicaSet:
             return ErrorCode.FENCED_LEADER_EPOCH
         self._fetchers.unfollow(tp)
         if partition is not None:
-            was_leader = partition.is_leader
-            partition.stop()
-            if was_leader:
-                for listener in self._role_listeners:
-                    listener.on_not_leader(tp)
+            self._end(partition)
+        if delete and self._registry.is_offline(tp):
+            return ErrorCode.KAFKA_STORAGE_ERROR
         if delete:
             return self._delete(tp, partition)
         return ErrorCode.NONE
+
+    def _end(self, partition: Partition) -> None:
+        was_leader = partition.is_leader
+        partition.stop()
+        if was_leader:
+            for listener in self._role_listeners:
+                listener.on_not_leader(partition.tp)
+
+    def take_offline(self, tps: Iterable[TopicPartition]) -> None:
+        """The logs of these are lost: they take part in nothing until the next start."""
+        for tp in tps:
+            self._fetchers.unfollow(tp)
+            partition = self._registry.take_offline(tp)
+            if partition is not None:
+                self._end(partition)
+        self._fetchers.drop_idle()
 
     def _delete(self, tp: TopicPartition, partition: Partition | None) -> ErrorCode:
         if partition is not None:

@@ -74,8 +74,8 @@ class FollowerProgress:
 class LeaderReplica:
     """Leadership of one partition by this broker, from one LeaderAndIsr on.
 
-    Invariants: `high_watermark <= log_end`; `settled_end <= log_end`; `isr` contains this broker and
-    lies within `replicas`; at most one `pending` change, based on the present partition epoch.
+    Invariants: `high_watermark` and `settled_end` <= `log_end`; `isr` contains this broker and lies
+    within `replicas`; at most one `pending` change, based on the present partition epoch.
     """
 
     __slots__ = (
