@@ -22,6 +22,9 @@ from confluent_kafka import (
 )
 
 POLL_SECONDS = 0.2
+RESERVE = 0.1
+"""The last part of the text, which trickles until the producer may end."""
+TRICKLE_SECONDS = 0.01
 MESSAGES_A_POLL = 500
 
 
@@ -45,11 +48,16 @@ class LineProducer:
         )
         self.acked = 0
         self.failure: str | None = None
+        self._may_end = threading.Event()
         self._ack_times: dict[int, array[float]] = {}
         self._thread = threading.Thread(target=self._run, name="producer", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+
+    def let_end(self) -> None:
+        """Send the rest at the full rate; until then there is always something left to send."""
+        self._may_end.set()
 
     @property
     def is_done(self) -> bool:
@@ -57,10 +65,14 @@ class LineProducer:
 
     def _run(self) -> None:
         started = time.perf_counter()
+        reserve = int(len(self._lines) * (1 - RESERVE))
         for number, line in enumerate(self._lines):
             if self._rate and number % 50 == 0:
                 ahead = number / self._rate - (time.perf_counter() - started)
                 self._producer.poll(max(ahead, 0))
+            if number >= reserve and not self._may_end.is_set():
+                self._producer.poll(0)
+                time.sleep(TRICKLE_SECONDS)
             while not self._sent(number, line):
                 self._producer.poll(POLL_SECONDS)
             if self.failure is not None:

@@ -208,6 +208,7 @@ class Demo:
             self._kill(2, "controller", "broker", self._metadata.controller),
             self._kill(3, "ensemble leader", "coordinator", self._cluster.ensemble_leader),
         ]
+        self._producer.let_end()
         self._wait("the rest of the text", lambda: self._producer.is_done)
         self._wait("the group", lambda: not self._readers.missing)
         self._readers.stop()
