@@ -6,6 +6,7 @@ from itertools import count
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from ottla.protocol.kafka.api_keys import ApiKey
 from ottla.protocol.kafka.errors import ErrorCode
@@ -238,7 +239,8 @@ def test_topic_deleted_while_a_broker_is_down_goes_there_on_its_return(
     assert produce(cluster, others(away)[0], topic, b"x") == ErrorCode.NONE
     assert cluster.partition_dir(away, topic).is_dir()
     cluster.kill("broker", away)
-    cluster.admin.delete_topics([topic], operation_timeout=20, request_timeout=25)[topic].result(20)
+    patient = AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 0})
+    patient.delete_topics([topic])[topic].result(30)
     wait_until(
         lambda: not any(cluster.partition_dir(b, topic).exists() for b in others(away)),
         "the living have deleted it",
