@@ -134,3 +134,15 @@ def test_rearming_fires_at_once_what_happened_meanwhile():
     assert fire(solo.watches, (CREATED, "/never"), (CHANGED, "/grown")) == [
         (9, CREATED, "/never"), (9, CHANGED, "/grown"),
     ]  # fmt: skip
+
+
+def test_a_persistent_watch_outlives_a_one_shot_watch_on_the_same_path():
+    """ZOOKEEPER-4466: the one-shot watch took the persistent one with it."""
+    watches = Watches()
+    change = NodeChange(EventType.NODE_DATA_CHANGED, "/a", OPEN)
+    for recursive in (False, True):
+        watches.watch_always("/a", 1, recursive=recursive)
+        watches.watch_data("/a", 1)
+        for _ in range(3):
+            assert [session_id for session_id, _ in watches.trigger([change])] == [1]
+        watches.forget(1)
