@@ -23,20 +23,21 @@ async def test_a_write_is_judged_by_the_access_list_set_before_it(autojump_clock
         for i in range(100):
             path = f"/n{i}"
             outcomes: list[ZkError] = []
+            done = trio.Event()
+
+            def on_applied(applied, outcomes=outcomes, done=done):
+                outcomes.append(applied.error)
+                if len(outcomes) == 3:
+                    done.set()
+
             for opcode, request in (
                 (OpCode.CREATE, CreateRequest(path, b"", OPEN_ACL)),
                 (OpCode.SET_ACL, SetACLRequest(path, READ_ONLY)),
                 (OpCode.SET_DATA, SetDataRequest(path, b"x")),
             ):
-                node.submit_nowait(
-                    session.session_id,
-                    int(opcode),
-                    request.encode(),
-                    (),
-                    lambda applied, outcomes=outcomes: outcomes.append(applied.error),
-                )
-            while len(outcomes) < 3:
-                await trio.sleep(0.001)
+                body = request.encode()
+                node.submit_nowait(session.session_id, int(opcode), body, (), on_applied)
+            await done.wait()
             assert outcomes == [ZkError.OK, ZkError.OK, ZkError.NOAUTH]
 
 
