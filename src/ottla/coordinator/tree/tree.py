@@ -22,6 +22,7 @@ _DELETED = EventType.NODE_DELETED
 _DATA_CHANGED = EventType.NODE_DATA_CHANGED
 _CHILDREN_CHANGED = EventType.NODE_CHILDREN_CHANGED
 _OK = ZkError.OK
+_QUOTAS = paths.QUOTA + "/"
 _ERRORS = {int(error): error for error in ZkError}
 
 
@@ -141,7 +142,8 @@ class Tree:
         assert path not in self.nodes, path
         self.nodes[path] = node
         self.data_bytes += len(path) + (len(node.data) if node.data else 0)
-        self.quotas.inserted(path)
+        if path.startswith(_QUOTAS):
+            self.quotas.inserted(path)
         if path != paths.ROOT:
             parent = self.nodes[paths.parent_of(path)]
             if parent.children is None:
@@ -240,7 +242,8 @@ class Tree:
         reply = put_string(path)
         if opcode != OpCode.CREATE:
             reply += node.encoded_stat()
-        self.quotas.begin_stats(path)
+        if path.startswith(_QUOTAS):
+            self.quotas.begin_stats(path)
         return reply
 
     def _delete(self, reader: Reader, _opcode: int, _session_id: int) -> bytes:
