@@ -11,7 +11,7 @@ from ottla.broker.storage.log import Log
 from ottla.broker.storage.log_config import LogConfig
 from ottla.broker.storage.log_dir import LogManager
 from ottla.runtime.memory import MemoryDisk, RecordingEvents
-from tests.support.logs import NOW_MS, TP, append, batch
+from tests.support.logs import NOW_MS, TP, append, batch, open_log
 
 SYNC_S = 0.01
 
@@ -154,3 +154,11 @@ async def test_a_cut_log_acknowledges_nothing_of_what_was_cut(nursery) -> None:
         await waiting.wait()
     await log.settling().wait()
     assert log.settled_end == 1
+
+
+def test_a_log_that_begins_anew_has_nothing_to_wait_for() -> None:
+    """A follower that was told to start above its end would else never ask for anything again."""
+    log = open_log()
+    append(log, batch(b"v"))
+    log.truncate_fully_and_start_at(100)
+    assert log.settled_end == log.log_end == 100

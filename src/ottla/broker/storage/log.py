@@ -74,6 +74,8 @@ class Log:
         "_flushed_ms",
         "_next_settling",
         "_now_ms",
+        "_owes_cut",
+        "_owes_recovery_point",
         "_owner",
         "_reader",
         "_segments",
@@ -118,6 +120,8 @@ class Log:
         self._snapshots = Snapshots(disk, directory, ())
         self._truncations = 0
         self._failing = False
+        self._owes_cut = False  # what a cut has to leave on the disk is not all there yet
+        self._owes_recovery_point = False
         self._owner: LogOwner | None = None
         self._next_settling: trio.Event | None = None
         self.epochs = LeaderEpochs()
@@ -229,8 +233,8 @@ class Log:
         InvalidTimestamp, OutOfOrderSequence, InvalidProducerEpoch, InvalidTxnState,
         TransactionHomeFenced, KafkaStorageError; then nothing was appended.
         """
-        if self.is_closed:
-            raise KafkaStorageError(f"{self.directory} is closed")
+        if self.is_closed or self._owes_cut:
+            self._require_writable()
         config = self.config
         self._now_ms = now_ms
         codec = config.codec
@@ -278,8 +282,8 @@ class Log:
         log takes a first batch that begins below its end, and then begins where that batch does.
         Raises CorruptMessage, InvalidRecord, KafkaStorageError.
         """
-        if self.is_closed:
-            raise KafkaStorageError(f"{self.directory} is closed")
+        if self.is_closed or self._owes_cut:
+            self._require_writable()
         if now_ms is not None:
             self._now_ms = now_ms
         batches = accept(data, self.log_end)
@@ -303,6 +307,14 @@ class Log:
             len(batches),
             whole,
         )
+
+    def _require_writable(self) -> None:
+        if self.is_closed:
+            raise KafkaStorageError(f"{self.directory} is closed")
+        try:
+            self._finish_cut()
+        except OSError as error:
+            raise self._append_failed(error) from error
 
     def _begin_at_batch(self, batch: AppendedBatch) -> None:
         """A fetch at a log start inside of a batch brought all of it: begin there (KIP-107)."""
@@ -342,10 +354,10 @@ class Log:
             if batch.timestamp > timestamp:
                 timestamp, timestamp_offset = batch.timestamp, batch.last_offset
         segment = self._segments.all[-1]
-        if segment.size and self._must_roll(segment, len(data), last.last_offset, timestamp):
-            segment = self._roll(now_ms)
-        position = segment.size
         try:
+            if segment.size and self._must_roll(segment, len(data), last.last_offset, timestamp):
+                segment = self._roll(now_ms)
+            position = segment.size
             segment.append(data, first.last_offset, timestamp, timestamp_offset)
         except OSError as error:
             raise self._append_failed(error) from error
@@ -420,6 +432,14 @@ class Log:
         self._reader.tail.clear()
         self._events.debug("log.rolled", base=segment.base)
         return segment
+
+    def _try_roll(self, now_ms: int) -> bool:
+        """False when the disk has no room for another segment."""
+        try:
+            self._roll(now_ms)
+        except KafkaStorageError:
+            return False
+        return True
 
     def maybe_roll(self, now_ms: int) -> bool:
         """Roll a segment whose time is over though nobody appends; for upkeep."""
@@ -505,6 +525,7 @@ class Log:
             log_end = self._segments.all[-1].truncate_to(offset)
             self._events.info("log.truncated", log_end=log_end, was=self.log_end)
             self._cut_to(log_end)
+            self._owes_cut = True
             restore_producers(
                 self.producers,
                 self._snapshots,
@@ -513,6 +534,7 @@ class Log:
                 log_end=log_end,
                 events=self._events,
             )
+            self._finish_cut()
         except OSError as error:
             raise self._failed("truncation", error) from error
 
@@ -524,10 +546,14 @@ class Log:
             self._events.info("log.restarted", log_end=offset, was=self.log_end)
             self.epochs.clear()
             self.producers.clear()
-            self._snapshots.keep(())
             self._cut_to(offset)
-            self.log_start = offset
+            self.log_start = self.settled_end = offset
+            self._owes_cut = True
+            self._snapshots.keep(())
+            self._finish_cut()
         except OSError as error:
+            if not self._segments.all:
+                self.abandon()  # the next start finds a log without segments, which is a new one
             raise self._failed("truncation", error) from error
 
     def _cut_to(self, log_end: int) -> None:
@@ -537,15 +563,23 @@ class Log:
         self.log_start = min(self.log_start, log_end)
         self.cleaned_end = min(self.cleaned_end, log_end)
         self.epochs.truncate_from_end(log_end)
-        self._save_epochs()
-        # The offsets of segments that went will be written again, in other files.
-        self._segments.sync_names()
         self.settled_end = min(self.settled_end, log_end)
         if self.recovery_point > log_end:
             self.recovery_point = log_end
+            self._owes_recovery_point = True
+        self._wake_settling()
+
+    def _finish_cut(self) -> None:
+        """Write what has to be on the disk before offsets that were cut are given again. OSError:
+        nothing is appended until this succeeds."""
+        self._save_epochs()
+        # The offsets of segments that went will be written again, in other files.
+        self._segments.sync_names()
+        if self._owes_recovery_point:
             if self._owner is not None:
                 self._owner.log_cut()
-        self._wake_settling()
+            self._owes_recovery_point = False
+        self._owes_cut = False
 
     def _doom_from(self, first: int) -> None:
         due_ms = self._now_ms + self.config.file_delete_delay_ms
@@ -582,11 +616,10 @@ class Log:
             now_ms=now_ms,
             limit=high_watermark,
         )
-        if count == len(segments.all):
-            if segments.all[-1].size == 0:
-                count -= 1
-            else:
-                self._roll(now_ms)
+        if count == len(segments.all) and (
+            segments.all[-1].size == 0 or not self._try_roll(now_ms)
+        ):
+            count -= 1
         if count == 0:
             return 0
         start = segments.bases[count]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from ottla.broker.errors import KafkaStorageError
 from ottla.broker.storage import files
+from ottla.broker.storage.disk_errors import is_full
 from ottla.broker.storage.indexes import (
     RELATIVE_OFFSET_MAX,
     InsaneIndex,
@@ -98,16 +99,15 @@ class Segment:
 
         OSError: nothing was written.
         """
+        if self._max_timestamp is None:  # not asked for since the start
+            self._find_max_timestamp()
         position = self.size
         self.file.append(data)
         length = len(data)
         self.size = position + length
         if position == 0:
             self._first_timestamp = max_timestamp
-        youngest = self._max_timestamp
-        if youngest is None:  # not asked for since the start; the scan sees the new batches too
-            self._find_max_timestamp()
-        elif max_timestamp > youngest:
+        if max_timestamp > self._max_timestamp:  # type: ignore[operator]  # it was found
             self._max_timestamp = max_timestamp
             self._max_timestamp_offset = max_timestamp_offset
         if self._since_index > self._index_interval:
@@ -246,9 +246,11 @@ class Segment:
         if timestamp >= 0:
             self.time_index.append(timestamp, offset)
         self.save_indexes()
+        self.txn_index.save()
 
     def unload_indexes(self) -> None:
-        self.save_indexes()
+        if not self._save_indexes_if_room():
+            return
         self.offset_index.unload()
         self.time_index.unload()
 
@@ -341,20 +343,30 @@ class Segment:
             self._since_index = 0
             if position == 0:
                 self._start_empty()
-            self.save_indexes()
+            self._save_indexes_if_room()
             self.file.sync_now()
         return self.next_offset()
 
+    def _save_indexes_if_room(self) -> bool:
+        """False on a full disk: what is missing in the files is a longer search after a crash."""
+        try:
+            self.save_indexes()
+        except OSError as error:
+            if not is_full(error):
+                raise
+            return False
+        return True
+
     def flush_now(self) -> None:
         self.file.sync_now()
-        self.save_indexes()
+        self._save_indexes_if_room()
         for index in (self.offset_index, self.time_index):
             if not index.file.is_synced:
                 index.file.sync_now()
         self.txn_index.sync_now()
 
     async def flush(self) -> None:
-        self.save_indexes()
+        self._save_indexes_if_room()
         await self.file.sync()
         for index in (self.offset_index, self.time_index):
             if not index.file.is_synced:

@@ -7,6 +7,7 @@ the order of their markers. The file exists once there is an entry.
 """
 
 import struct
+from contextlib import suppress
 from typing import NamedTuple
 
 from ottla.runtime.interfaces import Disk
@@ -23,50 +24,67 @@ class AbortedTxn(NamedTuple):
 
 
 class TxnIndex:
-    """All entries in memory: aborted transactions are few."""
+    """All entries in memory: aborted transactions are few.
 
-    __slots__ = ("_disk", "_entries", "_unsynced", "path")
+    An entry that could not be written, as on a full disk, is written by the next `save`. It is lost
+    by a crash before that, but then the batches after the last producer snapshot bring it back.
+    """
+
+    __slots__ = ("_disk", "_entries", "_saved", "_unsynced", "path")
 
     def __init__(self, disk: Disk, path: str, *, exists: bool) -> None:
         self._disk = disk
         self.path = path
         self._entries: list[AbortedTxn] | None = None if exists else []
+        self._saved = 0  # entries that are in the file
         self._unsynced = exists  # by a process that may have been killed
 
     def entries(self) -> list[AbortedTxn]:
         if self._entries is None:
             self._entries = _decode(self._disk.read(self.path))
+            self._saved = len(self._entries)
         return self._entries
 
     def append(self, txn: AbortedTxn) -> None:
         entries = self.entries()
         if entries and entries[-1].last_offset >= txn.last_offset:
             return  # a replay after a crash meets what the file kept
-        file = self._disk.open(self.path)
-        try:
-            whole = len(entries) * _ENTRY.size
-            if file.size() != whole:
-                file.truncate(whole)
-            file.append(_ENTRY.pack(_VERSION, *txn))
-        finally:
-            file.close()
         entries.append(txn)
         self._unsynced = True
+        with suppress(OSError):  # the marker is in the log already; the next save or sync tells
+            self.save()
+
+    def save(self) -> None:
+        """Write what is not in the file yet."""
+        entries = self._entries
+        if entries is None or self._saved == len(entries):
+            return
+        file = self._disk.open(self.path)
+        try:
+            whole = self._saved * _ENTRY.size
+            if file.size() != whole:
+                file.truncate(whole)
+            file.append(b"".join(_ENTRY.pack(_VERSION, *txn) for txn in entries[self._saved :]))
+        finally:
+            file.close()
+        self._saved = len(entries)
 
     def truncate_to(self, offset: int) -> None:
         """Drop the transactions whose marker is at `offset` or beyond."""
         entries = self.entries()
         kept = [txn for txn in entries if txn.last_offset < offset]
-        if len(kept) < len(entries):
+        if len(kept) < self._saved:
             file = self._disk.open(self.path)
             try:
                 file.truncate(len(kept) * _ENTRY.size)
                 file.sync_now()
             finally:
                 file.close()
-            self._entries = kept
+            self._saved = len(kept)
+        self._entries = kept
 
     def sync_now(self) -> None:
+        self.save()
         if self._unsynced:
             file = self._disk.open(self.path)
             try:
