@@ -331,3 +331,14 @@ async def test_garbage_from_a_member_ends_that_connection_only(
     with trio.fail_after(10), pytest.raises(ConnectionLoss):
         await client.get_data("/a")
     assert client.state is SessionState.CONNECTING
+
+
+async def test_closing_a_session_that_expires_meanwhile_is_no_failure(
+    autojump_clock, members, new_client
+):
+    """A clean stop ended with a stack trace; found by simulation seed 32."""
+    client = await new_client(timeout_ms=4000)
+    members.expire(client.session.id)
+    with trio.fail_after(30):
+        await client.close()
+    assert client.state is SessionState.CLOSED

@@ -9,7 +9,7 @@ from ottla.config.broker import BrokerConfig
 
 
 async def test_read_of_topics_outlasts_the_loss_of_every_member(members, new_client, events):
-    """A role that the controller gives must not fail for it: it is given once. Simulation seed 2."""
+    """A role that the controller gives must not fail for it: it is given once (seed 2)."""
     client = await new_client(timeout_ms=4000)
     await client.ensure_path(paths.config("topics", "t"))
     await client.set_data(

@@ -6,6 +6,7 @@ request and returns a `Reply` at once, which is how many requests travel togethe
 without `start_` awaits it. All raise EnsembleError subclasses.
 """
 
+import contextlib
 import random
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
@@ -13,7 +14,7 @@ from typing import NamedTuple, TypeVar
 import trio
 
 from ottla.broker.ensemble import paths
-from ottla.broker.ensemble.errors import MultiFailed, NodeExists, NoNode, error_for
+from ottla.broker.ensemble.errors import MultiFailed, NodeExists, NoNode, SessionExpired, error_for
 from ottla.broker.ensemble.replies import Reply, SessionId, SessionState, raise_for
 from ottla.broker.ensemble.session import SessionKeeper
 from ottla.broker.ensemble.stale_session import close_session
@@ -162,7 +163,8 @@ class EnsembleClient:
     async def close(self) -> None:
         """End the session; its ephemerals are gone when this returns (if a member is in reach)."""
         if self._keeper.state is not SessionState.CLOSED:
-            await self._keeper.close().get()
+            with contextlib.suppress(SessionExpired):  # it ended by itself meanwhile
+                await self._keeper.close().get()
 
     async def close_session(self, session: SessionId, *, timeout_s: float) -> bool:
         """End the session of an earlier process; see `stale_session.close_session`."""
