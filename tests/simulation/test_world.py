@@ -24,6 +24,7 @@ FOUND = {
     3: "log_of_a_killed_member_was_never_synced",
     12: "start_of_a_broker_ended_with_its_session",
     19: "new_controller_told_the_old_roles_first",
+    32: "clean_stop_failed_with_an_expired_session",
     35: "new_controller_told_the_old_roles_first_again",
     43: "role_that_came_during_a_stop_failed",
     74: "session_ended_before_its_creator_heard_of_it",

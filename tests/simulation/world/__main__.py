@@ -80,8 +80,8 @@ def _planted(options: argparse.Namespace) -> int:
     for name in names:
         found[name] = planted.find(name, seeds=seeds, minutes=1.0)
         print(f"{name}: {found[name] or 'NOT FOUND'}"[:200], flush=True)
-    if not options.planted:
-        Path("docs/planted-bugs.md").write_text(planted.table(found, seeds), encoding="utf-8")
+        if not options.planted:
+            Path("docs/planted-bugs.md").write_text(planted.table(found, seeds), encoding="utf-8")
     return 0 if all(found.values()) else 1
 
 
