@@ -92,8 +92,9 @@ class Upkeep:
     async def _flush(self) -> None:
         while True:
             await trio.sleep(FLUSH_ROUND_S)
-            await self._logs.flush_due(self._runtime.wall_clock.now_ms())
-            self._logs.look_for_space()
+            now_ms = self._runtime.wall_clock.now_ms()
+            await self._logs.flush_due(now_ms)
+            self._logs.look_for_space(now_ms)
 
     async def _retain(self) -> None:
         while True:

@@ -549,10 +549,18 @@ class LogManager:
             if path.startswith(f"{log_dir.path}/"):
                 log_dir.note_error("read", error, where=path)
 
-    def look_for_space(self) -> None:
-        """For upkeep: whether directories that were full have room again."""
+    def look_for_space(self, now_ms: int) -> None:
+        """For upkeep: whether directories that were full have room again.
+
+        What was deleted and has waited long enough goes now, not with the next round of retention.
+        """
         for log_dir in list(self._dirs):
-            if log_dir.is_full and log_dir.look_for_space() and self._owes_logs:
+            if not log_dir.is_full:
+                continue
+            self.remove_doomed(now_ms)
+            for log in list(log_dir.logs.values()):
+                self._upkeep_step(log, partial(log.remove_doomed, now_ms))
+            if log_dir.failure is None and log_dir.look_for_space() and self._owes_logs:
                 self._owes_logs = False
                 self._news.set()
 
