@@ -333,7 +333,7 @@ async def test_garbage_from_a_member_ends_that_connection_only(
     assert client.state is SessionState.CONNECTING
 
 
-@pytest.mark.parametrize("steps", range(0, 16))
+@pytest.mark.parametrize("steps", range(16))
 async def test_closing_a_session_that_expires_meanwhile_is_no_failure(
     steps, autojump_clock, members, new_client
 ):
