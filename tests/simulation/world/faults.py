@@ -5,10 +5,11 @@ What is legal for them:
 * A killed broker or member keeps every byte it wrote: the page cache outlives a process.
 * A power cut keeps what was synced and any part of the rest. Members sync before they acknowledge,
   so any number of them may lose power, at once too. Brokers acknowledge from the page cache, as
-  Kafka's do: replication is what keeps an acknowledged record, so a broker loses power only while
+  Kafka's do: replication is what keeps an acknowledged record. So a broker loses power only while
   each of its partitions has another replica in sync that runs and has not lost power itself since
-  it came into the ISR, and no other broker is killed before the ISR was rid of it once. If the ISR shrinks to replicas that lost power all the same, before they
-  left it once, their partition is excused (`BrokerChecker.note_power_cut`).
+  it came into the ISR, and no other broker is killed before the ISRs were rid of it once. If an
+  ISR shrinks to replicas that lost power all the same, its partition is excused
+  (`BrokerChecker.note_power_cut`).
 * The network: see `network`. Clocks: wall time only; monotonic time runs the same everywhere.
 """
 
