@@ -281,6 +281,7 @@ class Broker:
                 isr_changes=self._isr_changes,
                 wall_clock=runtime.wall_clock,
                 events=runtime.events,
+                lose_log=self._logs.log_lost,
             ),
             topics=self._dynamic,
             broker_epoch=self._broker_epoch,

@@ -42,6 +42,7 @@ from ottla.broker.replication.leader import IsrChange, LeaderReplica
 from ottla.broker.storage.log import AppendInfo, Log
 from ottla.broker.storage.producers import Origin
 from ottla.broker.storage.reading import FileRange
+from ottla.broker.storage.segment import CorruptLog
 from ottla.runtime.interfaces import BytesLike, Events, WallClock
 
 
@@ -86,6 +87,8 @@ class PartitionServices:
     isr_changes: IsrChanges
     wall_clock: WallClock
     events: Events
+    lose_log: Callable[[Log, str], None] = lambda _log, _reason: None
+    """The log is damaged and another replica can take over: take this one offline."""
 
 
 class Partition:
@@ -367,6 +370,8 @@ class Partition:
         )
         if info.diverging is not None:
             return info
+        if isinstance(info.records, FileRange) and leader.is_asked_again(follower, Offset(offset)):
+            self._verify(info.records, offset)
         moved = leader.on_follower_fetch(
             follower,
             at=Offset(offset),
@@ -412,8 +417,28 @@ class Partition:
                 return FetchInfo(
                     b"", high_watermark, stable, Offset(log.log_start), (epoch, epoch_end)
                 )
-        read = log.read(offset, max_bytes, end=end, at_least_one=at_least_one)
+        try:
+            read = log.read(offset, max_bytes, end=end, at_least_one=at_least_one)
+        except CorruptLog as error:
+            self._on_corrupt(offset, error)
+            raise
         return FetchInfo(read.data, high_watermark, stable, Offset(log.log_start))
+
+    def _verify(self, records: FileRange, offset: int) -> None:
+        """Look whether it is our fault that a follower could not use what it got."""
+        try:
+            self.log.verify(records)
+        except CorruptLog as error:
+            self._on_corrupt(offset, error)
+            raise
+
+    def _on_corrupt(self, offset: int, error: CorruptLog) -> None:
+        """Give the leadership up, if somebody has what this log lacks; else serve what is left."""
+        self._services.events.error(
+            "log.corrupt_batch_found", partition=str(self.tp), fetched=offset, reason=str(error)
+        )
+        if len(self.isr) > 1:
+            self._services.lose_log(self.log, str(error))
 
     # Waiting
 

@@ -401,9 +401,13 @@ class LeaderFetcher:
                     data.diverging_epoch.epoch, data.diverging_epoch.end_offset
                 )
             else:
+                log_end = partition.log.log_end
                 partition.append_fetched(
                     data.records or b"", data.high_watermark, data.log_start_offset
                 )
+                if data.records and partition.log.log_end == log_end:
+                    # A leader sends the first batch whole; this one's length must be damaged.
+                    self._fail(partition.tp, "no whole batch")
         except BrokerError as error:
             self._events.warning(
                 "fetcher.append_failed", partition=str(partition.tp), reason=str(error)

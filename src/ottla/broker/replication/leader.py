@@ -210,6 +210,11 @@ class LeaderReplica:
         progress.fetched_at = now
         return True
 
+    def is_asked_again(self, follower: BrokerId, at: Offset) -> bool:
+        """Whether this fetch asks for what the one before was given: it could not be used."""
+        progress = self._followers.get(follower)
+        return progress is not None and progress.log_end == at and at < progress.leader_end_at_fetch
+
     def is_replica(self, broker: BrokerId) -> bool:
         return broker in self._followers
 

@@ -477,6 +477,16 @@ class Log:
         except OSError as error:
             raise self._failed("read", error) from error
 
+    def verify(self, records: FileRange) -> None:
+        """Check what `read` gave. CorruptLog names the file and the offset of a damaged batch."""
+        try:
+            data = records.read()
+        except OSError as error:
+            raise self._failed("read", error) from error
+        for segment in self._segments.all:
+            if segment.file is records.file:
+                segment.verify(records.offset, data)
+
     def offset_for_timestamp(self, timestamp: int) -> tuple[int, int, int] | None:
         """(timestamp, offset, leader epoch or -1) of the first record that is not older."""
         return self._reader.offset_for_timestamp(timestamp, self.log_start)

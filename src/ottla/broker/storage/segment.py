@@ -22,7 +22,9 @@ from ottla.protocol.kafka.records import (
     MAGIC,
     BatchHeader,
     CorruptRecord,
+    iter_headers,
     read_header,
+    validate_crc,
 )
 from ottla.runtime.interfaces import BytesLike, Disk
 
@@ -204,6 +206,18 @@ class Segment:
             after = header.last_offset + 1
         return after
 
+    def verify(self, position: int, data: bytes) -> None:
+        """CorruptLog when a whole batch in `data`, the bytes at `position`, is not as written.
+
+        The first one has to be whole; a wrong length makes it look cut.
+        """
+        try:
+            validate_crc(data, 0, read_header(data))
+            for at, header in iter_headers(data):
+                validate_crc(data, at, header)
+        except CorruptRecord as error:
+            raise self._corrupt(position, str(error)) from None
+
     # indexes
 
     def load_indexes(self) -> None:
@@ -259,7 +273,8 @@ class Segment:
     def recover(self, trusted_end: int, visit: Callable[[BatchHeader], None]) -> tuple[int, int]:
         """Check the batches from the last index entry below `trusted_end` on; cut at the first bad.
 
-        Returns (next offset, bytes cut). `visit` sees each good batch that was checked.
+        Returns (next offset, bytes cut). `visit` sees each good batch that was checked. CorruptLog
+        when the bad one is below `trusted_end`: no crash does that, and other replicas have it.
         """
         start = self._trusted_position(trusted_end)
         next_offset, position = self._check_from(start, visit)
@@ -269,6 +284,12 @@ class Segment:
             self.time_index.reset()
             next_offset, position = self._check_from(0, visit)
         cut = self.size - position
+        if cut and next_offset < trusted_end:
+            raise self._corrupt(
+                position,
+                f"a batch from offset {next_offset} on is damaged, though all below {trusted_end}"
+                " had been synced",
+            )
         if cut:
             self.file.truncate(position)
             self.size = position

@@ -1,0 +1,76 @@
+"""A batch that the disk damaged: found, named by file and offset, served from another replica."""
+
+import pytest
+import trio
+import trio.testing
+
+from ottla.broker.ids import TopicPartition
+from ottla.broker.storage.segment import CorruptLog
+from ottla.protocol.kafka.errors import ErrorCode
+from ottla.runtime.memory import MemoryDisk
+from tests.support.logs import append, batch, open_log, records_of
+from tests.support.memory_cluster import memory_cluster
+from tests.unit.durability.test_failed_log_dirs import produce, wait_moved
+
+LOG = "/t-0/00000000000000000000.log"
+
+
+def damage(disk: MemoryDisk, directory: str, position: int) -> None:
+    file = disk.open(directory + LOG, create=False)
+    before = file.read_at(position, 1)
+    file.write_at(position, bytes([before[0] ^ 0xFF]))
+    file.sync_now()
+    file.close()
+
+
+def test_recovery_does_not_cut_what_had_been_synced() -> None:
+    """A crash tears only what was not; to cut more would lose what others count on."""
+    disk = MemoryDisk()
+    log = open_log(disk)
+    for value in (b"a", b"b", b"c"):
+        append(log, batch(value))
+    log.close(clean=False)
+    disk.kill()
+    damage(disk, "/data", 80)
+    with pytest.raises(CorruptLog, match=r"00000000000000000000\.log at byte \d+: .*offset \d"):
+        open_log(disk, clean=False, recovery_point=3)
+    assert open_log(disk, clean=False, recovery_point=0).log_end < 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("position", "problem"), [(500, "is cut"), (560, "has CRC")])
+async def test_a_follower_that_cannot_use_a_batch_makes_a_sound_replica_the_leader(
+    autojump_clock: trio.testing.MockClock, position: int, problem: str
+) -> None:
+    async with memory_cluster(3) as cluster:
+        await cluster.create_topic("t")
+        tp = TopicPartition("t", 0)
+        leader = cluster.leader_of("t")
+        values = [b"%d" % at for at in range(20)]
+        for value in values:
+            assert await produce(cluster, leader, "t", 0, value) == 0
+        learner = next(broker for broker in (1, 2, 3) if broker != leader)
+        await cluster.stop(learner)
+        cluster.disks[learner].remove_tree("/data/t-0")
+        damage(cluster.disks[leader], "/data", position)
+        del cluster.handles[learner]
+        await cluster.start(learner)
+
+        sound = await wait_moved(cluster, tp, away_from=leader)
+        assert sound != learner
+        (event,) = cluster.events[leader].named("log.corrupt_batch_found")
+        assert LOG in str(event.fields["reason"])
+        assert problem in str(event.fields["reason"])
+        assert event.fields["fetched"] in range(20)
+        assert await produce(cluster, leader, "t", 0, b"x") == ErrorCode.KAFKA_STORAGE_ERROR
+        assert not cluster.events[leader].named("log_dir.failed")
+
+        # The user removes the bad replica's data and starts the broker again: it heals.
+        await cluster.stop(leader)
+        cluster.disks[leader].remove_tree("/data/t-0")
+        del cluster.handles[leader]
+        await cluster.start(leader)
+        with trio.fail_after(60):
+            await cluster.wait_ready("t", 3)
+        for _, partition in cluster.replicas_of("t"):
+            assert [record.value for record in records_of(partition.log)] == values
