@@ -38,7 +38,9 @@ def test_recovery_does_not_cut_what_had_been_synced() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("position", "problem"), [(500, "is cut"), (560, "has CRC")])
+@pytest.mark.parametrize(
+    ("position", "problem"), [(500, "is cut"), (555, "has CRC"), (560, "offset -")]
+)
 async def test_a_follower_that_cannot_use_a_batch_makes_a_sound_replica_the_leader(
     autojump_clock: trio.testing.MockClock, position: int, problem: str
 ) -> None:

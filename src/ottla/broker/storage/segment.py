@@ -213,8 +213,12 @@ class Segment:
         """
         try:
             validate_crc(data, 0, read_header(data))
+            next_offset = self.base
             for at, header in iter_headers(data):
                 validate_crc(data, at, header)
+                if header.base_offset < next_offset:  # which no checksum covers
+                    raise CorruptRecord(f"offset {header.base_offset} after {next_offset - 1}")
+                next_offset = header.last_offset + 1
         except CorruptRecord as error:
             raise self._corrupt(position, str(error)) from None
 
