@@ -119,7 +119,10 @@ class Stream(Protocol):
         ...
 
     def send_file_nowait(self, file: File, offset: int, count: int) -> int:
-        """As `send_nowait`, from a file's bytes, without a copy where the system can."""
+        """As `send_nowait`, from a file's bytes, without a copy where the system can.
+
+        OSError with the file's name when the file cannot be read.
+        """
         ...
 
     async def wait_writable(self) -> None:

@@ -30,6 +30,10 @@ class RealFile:
         self._syncing = 0  # syncs on their threads; the descriptor stays open for them
         self._closed = False
 
+    @property
+    def path(self) -> str:
+        return self._path
+
     def fileno(self) -> int:
         return self._fd
 
@@ -61,7 +65,10 @@ class RealFile:
                 written += step
 
     def read_at(self, offset: int, length: int) -> bytes:
-        data = os.pread(self._fd, length, offset)
+        try:
+            data = os.pread(self._fd, length, offset)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._path) from error
         if len(data) == length or not data:
             return data
         parts = [data]  # a signal or the 2 GiB limit of one call; or the end of the file

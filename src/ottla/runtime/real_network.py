@@ -90,6 +90,8 @@ class RealStream:
         except BlockingIOError:
             return 0
         except OSError as error:
+            if error.errno == errno.EIO:  # a socket has no such error: it is the file's
+                raise OSError(errno.EIO, error.strerror, file.path) from error
             raise self._lost(error) from error
         if sent == 0:
             # Truncated or deleted below the reader: "full" would make the caller wait for ever.

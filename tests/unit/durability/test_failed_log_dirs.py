@@ -152,3 +152,22 @@ async def test_the_last_directory_ends_the_broker_and_its_session(
         other = await wait_moved(cluster, TopicPartition("t", 0), away_from=leader)
         assert trio.current_time() - before < 6, "not after the session's timeout"
         assert await produce(cluster, other, "t", 0, b"x") == 0
+
+
+@pytest.mark.slow
+async def test_bytes_that_cannot_be_read_while_a_reply_is_sent_fail_the_directory(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The range was found in memory; only the send reads the file."""
+    async with memory_cluster(2, **TWO_DIRS, default_replication_factor="2") as cluster:
+        await cluster.create_topic("t", replicas=2)
+        tp = TopicPartition("t", 0)
+        leader = cluster.leader_of("t")
+        assert await produce(cluster, leader, "t", 0, b"x") == 0
+        broken = dir_of(cluster, leader, tp)
+        cluster.disks[leader].broken.add(f"{broken}/t-0/00000000000000000000.log")
+        with pytest.raises((EOFError, OSError)):
+            await fetch(cluster, leader, "t", 0)
+        (event,) = cluster.events[leader].named("log_dir.failed")
+        assert event.fields["dir"] == broken
+        await wait_moved(cluster, tp, away_from=leader)

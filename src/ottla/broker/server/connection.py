@@ -145,6 +145,8 @@ class Connection:
         self._events.error(
             "connection.file_unreadable", peer=str(self._stream.peer), reason=str(error)
         )
+        if error.filename is not None:
+            self._context.services.log_manager.note_unreadable(error)
 
     def _refuse(self, reason: str, guess: str, limit: int) -> None:
         self._events.warning(
