@@ -1,8 +1,11 @@
 """What a user can mend about a member's data is one line, not a stack trace."""
 
+from functools import partial
+
 import pytest
 import trio
 
+from ottla.coordinator.node import NotServing
 from ottla.coordinator.settings import CoordinatorSettings
 from ottla.runtime.interfaces import Address
 from ottla.runtime.memory import MemoryDisk, RecordingEvents, memory_runtime
@@ -52,4 +55,30 @@ async def test_data_in_use_is_one_line(autojump_clock):
     async with trio.open_nursery() as nursery:
         await nursery.start(begin, disk, stop)
         assert "/data" in await refusal(disk)
+        stop.set()
+
+
+async def test_a_member_steps_aside_on_a_full_disk_and_comes_back_with_room(autojump_clock):
+    disk = MemoryDisk()
+    events = RecordingEvents()
+    stop = trio.Event()
+    runtime = memory_runtime(disk=disk, events=events)
+
+    async with trio.open_nursery() as nursery:
+        handle = await nursery.start(partial(run_member, SETTINGS, runtime, stop=stop))
+        await trio.sleep(1)
+        session = await handle.node.create_session(10_000)
+        disk.capacity_bytes = disk.used_bytes
+        with trio.fail_after(30):
+            with pytest.raises(NotServing):
+                await handle.node.create_session(10_000)
+            await events.wait_for("coordinator.stepped_aside")
+        await trio.sleep(10)
+        assert len(events.named("coordinator.started")) == 1
+        disk.capacity_bytes = None
+        with trio.fail_after(30):
+            again = await events.wait_for("coordinator.started", count=2)
+        assert again.fields["clients"] == str(handle.client_address)
+        assert events.named("coordinator.opened")[1].fields["log_entries"] >= 2
+        assert session
         stop.set()
