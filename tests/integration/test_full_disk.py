@@ -131,3 +131,39 @@ def produce_one(bootstrap: str, topic: str) -> None:
     producer.produce(topic, RECORD, on_delivery=lambda error, _message: errors.append(error))
     assert producer.flush(20) == 0
     assert errors == [None]
+
+
+def test_a_lone_server_survives_that_its_own_coordinator_has_no_room(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    """One directory for all, as shipped."""
+    server = LoneServer(tmp_path, f"log.dirs={small_disk / 'data'}")
+    try:
+        server.start()
+        admin = AdminClient({"bootstrap.servers": server.bootstrap})
+        for name in ("big", "small"):
+            create(admin, name)
+        taken, error = produce_until_refused(server.bootstrap, "big")
+        assert error.code() == KafkaError.KAFKA_STORAGE_ERROR
+        ballast = small_disk / "data/big-0/00000000000000000000.log"
+        filler = small_disk / "filler"
+        with filler.open("wb", buffering=0) as file:
+            try:
+                while file.write(bytes(4096)) == 4096:
+                    pass
+            except OSError:
+                pass
+        assert ballast.stat().st_size > 0
+        admin.create_topics([NewTopic("refused", 200, 1)], operation_timeout=3)
+        wait_until(lambda: "coordinator.stepped_aside" in server.log.read_text(), "it steps aside")
+        filler.unlink()
+        assert server.processes[-1].poll() is None, server.log.read_text()[-2000:]
+        subprocess.run(["mount", "-o", "remount,size=16m", str(small_disk)], check=True)
+        wait_until(
+            lambda: server.log.read_text().count("coordinator.started") == 2, "it comes back"
+        )
+        create(admin, "again")
+        produce_one(server.bootstrap, "again")
+        assert count_records(server.bootstrap, "big", taken) == taken
+    finally:
+        end_all(server.processes)

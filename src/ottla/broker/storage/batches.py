@@ -5,7 +5,7 @@ that a header does not answer: keys in a compacted topic, a lower bound of times
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ottla.broker.errors import (
@@ -18,7 +18,7 @@ from ottla.broker.errors import (
     UnsupportedFormat,
 )
 from ottla.broker.storage.log_config import FOREVER, LogConfig
-from ottla.broker.storage.producers import Origin
+from ottla.broker.storage.producers import BatchMark, Origin, Producers
 from ottla.protocol.kafka.compression import Codec
 from ottla.protocol.kafka.crc import crc32c
 from ottla.protocol.kafka.errors import DecodeError
@@ -316,4 +316,35 @@ def _check_records(
             )
 
 
-__all__ = ["AppendedBatch", "accept", "assign", "in_place", "recompressed", "runs"]
+def check_batches(
+    own: Producers, batches: Sequence[AppendedBatch], origin: Origin
+) -> BatchMark | None:
+    """Raise unless every batch may follow what its producer wrote; the mark of a duplicate."""
+    producers = own
+    if len(batches) > 1:
+        producers = producers.staged({batch.producer_id for batch in batches})
+    for batch in batches:
+        if batch.producer_id < 0:
+            continue
+        if batch.marker is not None:
+            producers.check_marker(batch.producer_id, batch.producer_epoch, batch.marker)
+            continue
+        if origin is Origin.CLIENT:
+            duplicate = producers.duplicate_of(batch)
+            if duplicate is not None:
+                return duplicate
+        producers.check(batch, origin)
+        if producers is not own:
+            producers.record(batch)
+    return None
+
+
+__all__ = [
+    "AppendedBatch",
+    "accept",
+    "assign",
+    "check_batches",
+    "in_place",
+    "recompressed",
+    "runs",
+]

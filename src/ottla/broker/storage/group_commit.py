@@ -12,6 +12,26 @@ import trio
 from ottla.broker.errors import KafkaStorageError
 
 
+class Signal:
+    """Something that happens again and again; costs nothing while nobody waits for it."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event: trio.Event | None = None
+
+    def next(self) -> trio.Event:
+        """Set at the next `wake`."""
+        if self._event is None:
+            self._event = trio.Event()
+        return self._event
+
+    def wake(self) -> None:
+        if self._event is not None:
+            self._event.set()
+            self._event = None
+
+
 class FlushedLog(Protocol):
     """A log as seen from here; `Log` has it."""
 
@@ -20,6 +40,9 @@ class FlushedLog(Protocol):
 
     flush_error: KafkaStorageError | None
     """Why the last flush failed; None once one succeeded."""
+
+    settlings: Signal
+    """Woken when `settled_end`, `flush_error`, `is_closed` or `truncations` change."""
 
     @property
     def directory(self) -> str: ...
@@ -34,10 +57,6 @@ class FlushedLog(Protocol):
     def wants_flush(self) -> bool: ...
 
     async def flush_async(self) -> None: ...
-
-    def next_settling(self) -> trio.Event:
-        """Set when `settled_end`, `flush_error`, `is_closed` or `truncations` change."""
-        ...
 
 
 class Settling:
@@ -65,7 +84,7 @@ class Settling:
                 raise KafkaStorageError(f"{log.directory} was cut before it was flushed")
             if log.flush_error is not None:
                 raise log.flush_error
-            await log.next_settling().wait()
+            await log.settlings.next().wait()
 
 
 class GroupCommit:
@@ -104,4 +123,4 @@ class GroupCommit:
             self._flushing.discard(log)
 
 
-__all__ = ["FlushedLog", "GroupCommit", "Settling"]
+__all__ = ["FlushedLog", "GroupCommit", "Settling", "Signal"]

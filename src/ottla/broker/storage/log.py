@@ -9,19 +9,25 @@ one is active; no offset is in two segments; everything below `recovery_point` i
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
-
-import trio
 
 from ottla.broker.errors import KafkaStorageError, OffsetOutOfRange, RecordListTooLarge
 from ottla.broker.ids import TopicId, TopicPartition
 from ottla.broker.storage import files
-from ottla.broker.storage.batches import AppendedBatch, accept, assign, in_place, recompressed, runs
+from ottla.broker.storage.batches import (
+    AppendedBatch,
+    accept,
+    assign,
+    check_batches,
+    in_place,
+    recompressed,
+    runs,
+)
 from ottla.broker.storage.epochs import LeaderEpochs
-from ottla.broker.storage.group_commit import Settling
+from ottla.broker.storage.group_commit import Settling, Signal
 from ottla.broker.storage.loading import Loader
 from ottla.broker.storage.log_config import FOREVER, LogConfig
-from ottla.broker.storage.producers import BatchMark, Origin, Producers
+from ottla.broker.storage.log_seams import AppendInfo, LogOwner
+from ottla.broker.storage.producers import Origin, Producers
 from ottla.broker.storage.reading import EMPTY_READ, FileRange, Reader, ReadInfo
 from ottla.broker.storage.retention import count_expired
 from ottla.broker.storage.segment import Segment
@@ -29,39 +35,6 @@ from ottla.broker.storage.segments import Segments
 from ottla.broker.storage.snapshots import Snapshots, note_completed, restore_producers
 from ottla.broker.storage.txn_index import AbortedTxn
 from ottla.runtime.interfaces import BytesLike, Disk, Events
-
-
-class AppendInfo(NamedTuple):
-    """What an append did. A named tuple, as one is made for each request.
-
-    `log_append_time_ms` is -1 unless the broker's clock stamps the records. A duplicate has the
-    offsets that its batch got the first time. No batches (a follower's append of a cut batch):
-    `first_offset` is the log's end and `last_offset` one below.
-    """
-
-    first_offset: int
-    last_offset: int
-    log_append_time_ms: int
-    log_start: int
-    duplicate: bool
-    batches: int
-    bytes: int
-
-
-class LogOwner(Protocol):
-    """Who keeps a log: its directory."""
-
-    def log_cut(self) -> None:
-        """A recovery point went down: the new one has to be on disk before this returns."""
-        ...
-
-    def log_wants_flush(self, log: "Log") -> bool:
-        """Flush it soon, off the loop; False when nobody is there to do it."""
-        ...
-
-    def log_failed(self, log: "Log", what: str, error: OSError) -> None:
-        """The disk refused something."""
-        ...
 
 
 class Log:
@@ -72,7 +45,6 @@ class Log:
         "_events",
         "_failing",
         "_flushed_ms",
-        "_next_settling",
         "_now_ms",
         "_owes_cut",
         "_owes_recovery_point",
@@ -93,6 +65,7 @@ class Log:
         "producers",
         "recovery_point",
         "settled_end",
+        "settlings",
         "topic_id",
         "tp",
     )
@@ -123,7 +96,7 @@ class Log:
         self._owes_cut = False  # what a cut has to leave on the disk is not all there yet
         self._owes_recovery_point = False
         self._owner: LogOwner | None = None
-        self._next_settling: trio.Event | None = None
+        self.settlings = Signal()
         self.epochs = LeaderEpochs()
         self.producers = Producers()
         self.topic_id: TopicId | None = None
@@ -252,7 +225,7 @@ class Log:
                 f"{len(buffer)} bytes, segment.bytes is {config.segment_bytes}"
             )
         if validate_producer:
-            duplicate = self._check_producers(batches, origin)
+            duplicate = check_batches(self.producers, batches, origin)
             if duplicate is not None:
                 return AppendInfo(
                     duplicate.first_offset,
@@ -325,26 +298,6 @@ class Log:
         log_start = self.log_start
         self.truncate_fully_and_start_at(batch.first_offset)
         self.log_start = log_start
-
-    def _check_producers(self, batches: list[AppendedBatch], origin: Origin) -> BatchMark | None:
-        """Raise unless every batch may follow what its producer wrote; the mark of a duplicate."""
-        producers = self.producers
-        if len(batches) > 1:
-            producers = producers.staged({batch.producer_id for batch in batches})
-        for batch in batches:
-            if batch.producer_id < 0:
-                continue
-            if batch.marker is not None:
-                producers.check_marker(batch.producer_id, batch.producer_epoch, batch.marker)
-                continue
-            if origin is Origin.CLIENT:
-                duplicate = producers.duplicate_of(batch)
-                if duplicate is not None:
-                    return duplicate
-            producers.check(batch, origin)
-            if producers is not self.producers:
-                producers.record(batch)
-        return None
 
     def _append(self, data: BytesLike, batches: list[AppendedBatch], now_ms: int) -> None:
         """Write checked batches, all into one segment, and remember them."""
@@ -577,7 +530,7 @@ class Log:
         if self.recovery_point > log_end:
             self.recovery_point = log_end
             self._owes_recovery_point = True
-        self._wake_settling()
+        self.settlings.wake()
 
     def _finish_cut(self) -> None:
         """Write what has to be on the disk before offsets that were cut are given again. OSError:
@@ -727,17 +680,6 @@ class Log:
         """What may have to be waited for before anything appended so far is acknowledged."""
         return Settling(self, self.log_end)
 
-    def next_settling(self) -> trio.Event:
-        """See `FlushedLog`."""
-        if self._next_settling is None:
-            self._next_settling = trio.Event()
-        return self._next_settling
-
-    def _wake_settling(self) -> None:
-        if self._next_settling is not None:
-            self._next_settling.set()
-            self._next_settling = None
-
     def _flushed_to(self, end: int) -> None:
         self.flush_error = None
         self.recovery_point = max(self.recovery_point, end)
@@ -746,7 +688,7 @@ class Log:
             self.settled_end = settled
             if self.on_settled is not None:
                 self.on_settled()
-        self._wake_settling()
+        self.settlings.wake()
 
     def flush(self) -> None:
         """Block until everything appended is on stable storage."""
@@ -775,7 +717,7 @@ class Log:
 
     def _flush_failed(self, error: OSError) -> KafkaStorageError:
         self.flush_error = self._failed("flush", error)
-        self._wake_settling()
+        self.settlings.wake()
         return self.flush_error
 
     def _unflushed(self) -> list[Segment]:
@@ -804,7 +746,7 @@ class Log:
             self._segments.names_changed = True
             self.flush()
         self.is_closed = True
-        self._wake_settling()
+        self.settlings.wake()
         self._segments.close()
 
     def _is_settled(self) -> bool:
@@ -821,7 +763,7 @@ class Log:
     def abandon(self) -> None:
         """The disk is not to be trusted any more: take nothing, give nothing, write nothing."""
         self.is_closed = True
-        self._wake_settling()
+        self.settlings.wake()
 
     def let_go(self) -> None:
         """Close the files of an abandoned log."""
@@ -832,7 +774,7 @@ class Log:
         """The directory was renamed, to be deleted; open files stay readable until `delete`."""
         self.directory = directory
         self.is_closed = True
-        self._wake_settling()
+        self.settlings.wake()
 
     def delete(self) -> None:
         """Close the files and remove the directory with all that is in it."""
