@@ -396,7 +396,7 @@ class Segment:
         for index in (self.offset_index, self.time_index):
             if not index.file.is_synced:
                 await index.file.sync()
-        self.txn_index.sync_now()
+        await self.txn_index.sync()
 
     def mark_deleted(self) -> None:
         """Give the files names that a start removes; the open file stays readable."""

@@ -93,6 +93,19 @@ class TxnIndex:
                 file.close()
             self._unsynced = False
 
+    async def sync(self) -> None:
+        """As `sync_now`, off the loop; entries added meanwhile wait for the next one."""
+        self.save()
+        if not self._unsynced:
+            return
+        saved = self._saved
+        file = self._disk.open(self.path)
+        try:
+            await file.sync()
+        finally:
+            file.close()
+        self._unsynced = self._saved != saved
+
 
 def _decode(data: bytes) -> list[AbortedTxn]:
     """The whole entries up to the first that makes no sense."""
