@@ -12,7 +12,6 @@ QUICKLY_FOUND = (
     "no_duplicate_check",
     "unclean_election",
     "epoch_not_raised",
-    "commit_kept_once",
 )
 
 
