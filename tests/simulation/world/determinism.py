@@ -11,6 +11,7 @@
 import contextvars
 import math
 import random
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -71,9 +72,11 @@ class _Shuffler(random.Random):
 class RunQueue(deque):
     """Trio's queue of tasks that can run, without those of paused processes."""
 
-    def __init__(self, clock: SimClock) -> None:
+    def __init__(self, clock: SimClock, real_seconds_max: float) -> None:
         super().__init__()
         self._clock = clock
+        self._real_seconds_max = real_seconds_max
+        self._give_up_at = time.monotonic() + real_seconds_max
         self._held: dict[str, list[trio.lowlevel.Task]] = {}
         self._steps = 0
         self._instant = -1.0
@@ -88,6 +91,10 @@ class RunQueue(deque):
         if self._steps > _STEPS_PER_INSTANT_MAX:
             if self._clock.now == self._instant:
                 raise Stuck(f"{self._steps} steps without a moment passing, last {task.name}")
+            if time.monotonic() > self._give_up_at:
+                raise Stuck(
+                    f"no end after {self._real_seconds_max:g} s, at {self._clock.now:.1f} s"
+                )
             self._steps, self._instant = 0, self._clock.now
         super().append(task)
 
@@ -103,12 +110,14 @@ class RunQueue(deque):
             self.resume(process)
 
 
-def run(seed: int, body: Callable[[RunQueue], Awaitable[object]]) -> None:
-    """Run `body` under virtual time with the scheduler seeded."""
+def run(
+    seed: int, body: Callable[[RunQueue], Awaitable[object]], *, real_seconds_max: float = 300.0
+) -> None:
+    """Run `body` under virtual time with the scheduler seeded. Stuck when it does not end."""
     clock = SimClock()
 
     async def main() -> None:
-        queue = RunQueue(clock)
+        queue = RunQueue(clock, real_seconds_max)
         runner = trio_run.GLOBAL_RUN_CONTEXT.runner
         queue.extend(runner.runq)
         runner.runq = queue

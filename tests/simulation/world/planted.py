@@ -49,6 +49,8 @@ def find(name: str, *, seeds: range, minutes: float) -> tuple[int, str] | None:
         for seed in seeds:
             try:
                 run_seed(seed, minutes=minutes)
+            except KeyboardInterrupt:
+                raise
             except BaseException as error:
                 return seed, describe(error)
     return None

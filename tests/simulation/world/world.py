@@ -59,7 +59,7 @@ def run_seed(
 ) -> Outcome:
     """Run one seed. AssertionError (Violation, NotConverged, the product's own) when it failed."""
     world = World(plan or Plan.of(seed, minutes), trace)
-    determinism.run(seed, world.run)
+    determinism.run(seed, world.run, real_seconds_max=60.0 * (1.0 + minutes))
     if world.failure is not None:
         raise world.failure
     return world.outcome
