@@ -31,9 +31,9 @@ class Coordinators:
     async def start(self, at) -> None:
         settings = CoordinatorSettings(
             "/data",
-            at,
-            {each: Address(f"member-{each}", 2888) for each in (1, 2, 3)},
-            Address(f"member-{at}", 2181),
+            my_id=at,
+            members={each: Address(f"member-{each}", 2888) for each in (1, 2, 3)},
+            client_address=Address(f"member-{at}", 2181),
             tick_time_ms=500,
         )
         runtime = Runtime(
