@@ -14,10 +14,10 @@ import trio
 
 from ottla.broker.ids import TopicPartition
 from ottla.coordinator.tree.tree import Tree
-from ottla.protocol.kafka.records import iter_headers
 from tests.simulation.world.clients.ensemble import EnsembleHistory
 from tests.simulation.world.history import History, Violation
 from tests.simulation.world.nodes import Node
+from tests.simulation.world.replicas import batches, compacted_difference
 
 _STATE = re.compile(r"/brokers/topics/([^/]+)/partitions/(\d+)/state")
 
@@ -198,7 +198,7 @@ class BrokerChecker:
                         )
 
     def compare(self, nodes: list[Node]) -> None:
-        """Replicas hold the same batches below the lower of their high watermarks."""
+        """Replicas hold the same below the lower of their high watermarks; see `replicas`."""
         copies: dict[tuple, list] = {}
         for node in nodes:
             if node.handle is not None:
@@ -218,29 +218,19 @@ class BrokerChecker:
         end = min(mine.high_watermark, theirs.high_watermark)
         if end <= start:
             return
-        left, right = _bytes(mine.log, start, end), _bytes(theirs.log, start, end)
+        compacted = mine.log.config.is_compacted or theirs.log.config.is_compacted
+        ends = (mine.high_watermark, theirs.high_watermark) if compacted else (end, end)
+        left, right = batches(mine.log, start, ends[0]), batches(theirs.log, start, ends[1])
         self._history.counts["bytes compared between replicas"] += min(len(left), len(right))
-        if left != right:
+        if compacted:
+            difference = compacted_difference(left, right, end)
+            if difference is not None:
+                raise Violation(f"{tp}: {name} and {other_name}: {difference}")
+        elif left != right:
             raise Violation(
                 f"{tp}: {name} and {other_name} differ between {start} and {end}"
                 f" ({len(left)} and {len(right)} bytes)"
             )
-
-
-def _bytes(log, start: int, end: int) -> bytes:
-    parts = []
-    while start < end:
-        info = log.read(start, 1 << 20, end=end, at_least_one=True)
-        data = info.data.read() if info.data else b""
-        if not data:
-            break
-        parts.append(data)
-        last = -1
-        for _, header in iter_headers(data):
-            last = header.last_offset
-        assert last >= start, (last, start)
-        start = last + 1
-    return b"".join(parts)
 
 
 __all__ = ["BrokerChecker", "EnsembleChecker"]
