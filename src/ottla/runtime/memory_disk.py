@@ -11,6 +11,9 @@ Faults of `crash(rng)`, each of them legal for a POSIX file system:
 What never happens: synced bytes under a synced name change. `sync_dir` of a directory keeps the
 directory's own name and those above it, as journals do.
 
+`flip_bit` makes readers see a wrong bit for a while, until its `Flip` is undone; what is on the
+disk stays right. `capacity_bytes` may change at any time.
+
 Handles opened before the crash fail with EIO, locks are free again.
 """
 
@@ -43,6 +46,24 @@ class _Content:
     synced: bytearray = field(default_factory=bytearray)
     pending: list[_Write] = field(default_factory=list)
     settled: int = 0  # changes that left `pending` for `synced` so far
+
+
+class Flip:
+    """A bit that readers of a file see wrong."""
+
+    def __init__(self, content: _Content, offset: int, bit: int) -> None:
+        self._content = content
+        self._offset = offset
+        content.live[offset] ^= 1 << bit
+
+    def undo(self) -> None:
+        """Let the byte read as what was last written there, if it is still there."""
+        content, offset = self._content, self._offset
+        true = bytearray(content.synced)
+        for write in content.pending:
+            _apply(true, write)
+        if offset < len(true):
+            content.live[offset] = true[offset]
 
 
 @dataclass(slots=True, eq=False)
@@ -224,7 +245,7 @@ class MemoryDisk:
         parent, name = self._parent(path)
         old = parent.live.get(name)
         freed = len(old.live) if isinstance(old, _Content) else 0
-        self.require_space(max(0, len(data) - freed), path)
+        self.require_space(len(data), path)  # the old content is there until the new one is whole
         node = _Content(bytearray(data), bytearray(data))
         self.used_bytes += len(data) - freed
         self._rename(_NameChange(((parent, name, node),)))
@@ -320,12 +341,17 @@ class MemoryDisk:
                 _lose(node, rng)
                 self.used_bytes += len(node.live)
 
+    def flip_bit(self, path: str, offset: int, bit: int) -> Flip:
+        """Readers see the byte at `offset` with `bit` (0 to 7) flipped until the flip is undone."""
+        return Flip(self._file(path), offset, bit)
+
     def require_working(self, path: str) -> None:
         if self.broken and any(f"{path}/".startswith(f"{bad}/") for bad in self.broken):
             raise OSError(errno.EIO, os.strerror(errno.EIO), path)
 
     def require_space(self, more: int, path: str) -> None:
-        if self.capacity_bytes is not None and self.used_bytes + more > self.capacity_bytes:
+        full = self.capacity_bytes is not None and self.used_bytes + more > self.capacity_bytes
+        if full and more > 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
     def _surviving(self, directory: _Directory) -> Iterator[_Node]:
@@ -447,4 +473,4 @@ def _conforms(disk: MemoryDisk) -> Disk:
     return disk
 
 
-__all__ = ["MemoryDisk", "MemoryFile"]
+__all__ = ["Flip", "MemoryDisk", "MemoryFile"]

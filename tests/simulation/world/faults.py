@@ -10,17 +10,25 @@ What is legal for them:
   it came into the ISR, and no other broker is killed before the ISRs were rid of it once. If an
   ISR shrinks to replicas that lost power all the same, its partition is excused
   (`BrokerChecker.note_power_cut`).
+* A disk fills up and is freed: what needs room is refused, nothing that was written changes.
+* A bit that reads wrong for a while, see `flips`: on a broker while it runs, where another replica
+  in sync runs too; on a member when it starts, below what its txn log knows to be safe. What is on
+  the disk stays right, as with a bad cable or a sector that reads at the second attempt.
 * The network: see `network`. Clocks: wall time only; monotonic time runs the same everywhere.
 """
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import trio
 
+from ottla.broker.ids import TopicPartition
+from tests.simulation.world import flips
 from tests.simulation.world.checkers import BrokerChecker
 from tests.simulation.world.determinism import RunQueue
+from tests.simulation.world.history import History
 from tests.simulation.world.network import Fabric
 from tests.simulation.world.nodes import Node
 
@@ -36,10 +44,12 @@ class Faults:
         members: Sequence[Node],
         brokers: Sequence[Node],
         checker: BrokerChecker,
+        history: History,
         events,
         queue: RunQueue,
     ) -> None:
         self._queue = queue
+        self._history = history
         self.clients: list[str] = []  # processes of clients that may be paused
         self._rng = rng
         self._fabric = fabric
@@ -50,6 +60,10 @@ class Faults:
         self._events = events
         self.down_s: dict[str, float] = {}  # how long a node stays down after its next end
         self.counts: Counter[str] = Counter()
+        self._flips: dict[TopicPartition, flips.Place] = {}  # on brokers, at most one per partition
+        self._member_flips: list[flips.Place] = []
+        for node in self._brokers:
+            node.on_ended.append(self._undo_flips_of)
 
     async def run(self, kinds: dict[str, float]) -> None:
         async with trio.open_nursery() as nursery:
@@ -71,6 +85,11 @@ class Faults:
         for node in self._nodes:
             node.disk.failing_syncs = 0
             node.disk.stalled_until = 0.0
+            node.disk.capacity_bytes = None
+            self._undo_flips_of(node)
+        for place in self._member_flips:
+            place.undo()
+        self._member_flips.clear()
         for link in self._fabric.links.values():
             link.delay_s, link.jitter_s = self._fabric.delay_s, self._fabric.jitter_s
 
@@ -228,6 +247,96 @@ class Faults:
         node = self._rng.choice(self._nodes)
         self._note("sync_failure", node=node.name)
         node.disk.failing_syncs = self._rng.choice((1, 1, 3))
+        return True
+
+    async def _full(self, nodes: list[Node]) -> bool:
+        node = self._rng.choice(nodes)
+        if node.disk.capacity_bytes is not None:
+            return False
+        room = self._rng.choice((0, 300, 3_000, 30_000))
+        lasts = self._rng.choice((2.0, 8.0, 20.0))
+        self._note("full_disk", node=node.name, room=room, seconds=lasts)
+        node.disk.capacity_bytes = node.disk.used_bytes + room
+        await trio.sleep(lasts)
+        node.disk.capacity_bytes = None
+        return True
+
+    async def _full_broker(self) -> bool:
+        return await self._full(self._brokers)
+
+    async def _full_member(self) -> bool:
+        return await self._full(self._members)
+
+    async def _flip_broker(self) -> bool:
+        """One bit of a partition log reads wrong, where another replica in sync is sound."""
+        node = self._rng.choice(self._brokers)
+        if node.handle is None:
+            return False
+        broker = int(node.name.rpartition("-")[2])
+        running = {
+            int(each.name.rpartition("-")[2])
+            for each in self._brokers
+            if each.handle is not None and each is not node
+        }
+        sound = [
+            tp
+            for tp, state in self._checker.states.items()
+            if broker in state["isr"]
+            and (set(state["isr"]) & running) - self._checker.tainted.get(tp, set())
+            and tp not in self._flips
+        ]
+        if not sound:
+            return False
+        tp = self._rng.choice(sound)
+        place = flips.in_partition_log(node, tp, self._rng)
+        if place is None:
+            return False
+        lasts = self._rng.choice((0.1, 1.0, 5.0, 15.0))
+        self._note("flip", node=node.name, path=place.path, at=place.offset, seconds=lasts)
+        self._history.flipped.add(tp)
+        self._flips[tp] = place
+        place.flip()
+        await trio.sleep(lasts)
+        if self._flips.get(tp) is place:
+            del self._flips[tp]
+            place.undo()
+        return True
+
+    def _undo_flips_of(self, node: Node) -> None:
+        """A log that is recovered may be cut where it reads wrong: that is not what this tries."""
+        for tp, place in list(self._flips.items()):
+            if place.node is node:
+                del self._flips[tp]
+                place.undo()
+
+    @contextmanager
+    def right_bits(self) -> Iterator[None]:
+        """No disk reads wrong inside; nothing may be awaited there."""
+        for place in self._flips.values():
+            place.undo()
+        try:
+            yield
+        finally:
+            for place in self._flips.values():
+                place.flip()
+
+    async def _flip_member(self) -> bool:
+        """A member is killed and reads a wrong bit as it starts again."""
+        node = self._rng.choice(self._members)
+        if not node.running:
+            return False
+        self.down_s[node.name] = 1.0
+        await node.kill()
+        place = flips.in_store(node, self._rng)
+        if place is None:
+            return True
+        self._note("flip", node=node.name, path=place.path, at=place.offset)
+        place.flip()
+        self._member_flips.append(place)
+        await trio.sleep(self._rng.choice((1.5, 1.5, 4.5)))
+        if place in self._member_flips:
+            self._member_flips.remove(place)
+            place.undo()
         return True
 
     async def _clock_jump(self) -> bool:

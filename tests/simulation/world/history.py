@@ -26,6 +26,7 @@ class History:
     content: dict[TopicPartition, dict[int, bytes]] = field(default_factory=dict)
     idempotent: set[str] = field(default_factory=set)  # producers that never duplicate
     excused: dict[TopicPartition, str] = field(default_factory=dict)
+    flipped: set[TopicPartition] = field(default_factory=set)  # a bit read wrong there, some time
     commits: dict[tuple[str, TopicPartition], int] = field(default_factory=dict)
     stray_commits: dict[tuple[str, TopicPartition], set[int]] = field(default_factory=dict)
     owners: dict[tuple[str, int, TopicPartition], str] = field(default_factory=dict)
@@ -65,6 +66,12 @@ class History:
         before = known.setdefault(offset, value)
         if before != value and tp not in self.excused:
             raise Violation(f"{tp}: offset {offset} was {before!r} and is {value!r}")
+
+    def unreadable(self, tp: TopicPartition, reason: str) -> None:
+        """A consumer got bytes that are no sound batches."""
+        if tp not in self.flipped:
+            raise Violation(f"{tp}: what was read is damaged: {reason}")
+        self.counts["damaged batches refused by clients"] += 1
 
     def lost_position(self, tp: TopicPartition, offset: int) -> None:
         """A consumer that had read up to `offset` was told that this is out of range."""

@@ -9,6 +9,7 @@ from ottla.broker.main import run_broker
 from ottla.config.broker import BrokerConfig
 from ottla.coordinator.main import run_coordinator
 from ottla.coordinator.settings import CoordinatorSettings
+from ottla.coordinator.store.txn_log import CorruptStore
 from ottla.runtime.interfaces import Address, Runtime
 from ottla.runtime.supervise import CannotStart, leaves
 from tests.simulation.world.determinism import PROCESS, RunQueue
@@ -193,7 +194,10 @@ def coordinator_body(member: int, members: int, tick_ms: int, snap_count: int) -
     )
 
     async def body(runtime, *, stop, task_status) -> None:
-        await run_coordinator(settings, runtime, stop=stop, task_status=task_status)
+        try:
+            await run_coordinator(settings, runtime, stop=stop, task_status=task_status)
+        except CorruptStore as error:  # if it stays so, the run does not converge
+            raise CannotStart(str(error)) from error
 
     return body
 

@@ -26,6 +26,8 @@ FAULTS = (
     "sync_failure",
     "clock_jump",
 )
+# Drawn apart, so that plans of seeds that failed long ago keep what they had.
+MORE_FAULTS = ("full_broker", "full_member", "flip_broker", "flip_member")
 
 
 @dataclass
@@ -88,4 +90,12 @@ class Plan:
         plan.groups = rng.randint(0, 2)
         plan.group_members = rng.randint(1, 3)
         plan.ensemble_clients = rng.randint(0, 3)
+        plan._draw_more(random.Random(seed * 104_729 + 7))
         return plan
+
+    def _draw_more(self, rng: random.Random) -> None:
+        """What was added later; half of the runs have none of it."""
+        if not self.faults or rng.random() < 0.5:
+            return
+        for kind in rng.sample(MORE_FAULTS, rng.randint(1, len(MORE_FAULTS))):
+            self.faults[kind] = rng.choice((10.0, 20.0, 40.0))

@@ -100,7 +100,7 @@ class World:
         self._scope.cancel()
 
     def _heed(self, source: str, _level: str, name: str, fields: dict) -> None:
-        if name == "log_dir.failed":
+        if name in ("log_dir.failed", "log.lost"):
             self._broken[source] = None
         if name == "request.failed":
             self.fail(Violation(f"{source}: {name} {fields}"))
@@ -127,6 +127,7 @@ class World:
             members=self.members,
             brokers=self.brokers,
             checker=self.broker_checker,
+            history=self.history,
             events=self._events,
             queue=queue,
         )
@@ -179,7 +180,7 @@ class World:
             await trio.sleep(self.faults.down_s.pop(node.name, RESTART_S))
 
     async def _operate(self) -> None:
-        """Somebody who sees that a directory failed, and starts its broker again."""
+        """Somebody who sees that a directory or a log failed, and starts its broker again."""
         while True:
             await trio.sleep(5)
             for node in self.brokers:
@@ -290,8 +291,9 @@ class World:
             self._look()
 
     def _look(self) -> None:
-        self.ensemble_checker.sample(self.members)
-        self.broker_checker.sample(self.brokers)
+        with self.faults.right_bits():
+            self.ensemble_checker.sample(self.members)
+            self.broker_checker.sample(self.brokers)
 
     # Liveness
 

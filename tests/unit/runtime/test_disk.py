@@ -188,6 +188,39 @@ def test_full_memory_disk_refuses_and_recovers() -> None:
     assert disk.used_bytes == 0
 
 
+def test_full_memory_disk_takes_what_needs_no_room() -> None:
+    disk = MemoryDisk()
+    file = disk.open("a")
+    file.append(b"x" * 8)
+    disk.capacity_bytes = 4
+    file.write_at(2, b"yy")
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        disk.replace("a", b"z")  # its temporary file has no room
+    assert disk.read("a") == b"xxyyxxxx"
+
+
+def test_flipped_bit_is_seen_until_it_is_undone_and_never_written() -> None:
+    disk = MemoryDisk()
+    file = disk.open("a")
+    file.append(b"abc")
+    file.sync_now()
+    file.append(b"def")
+    flips = [disk.flip_bit("a", 0, 1), disk.flip_bit("a", 4, 0), disk.flip_bit("a", 5, 0)]
+    assert file.read_at(0, 6) == b"cbcddg"
+    file.truncate(5)
+    file.append(b"x")
+    for flip in flips:
+        flip.undo()
+    assert disk.read("a") == b"abcdex"
+    flip = disk.flip_bit("a", 0, 1)
+    file.sync_now()
+    disk.sync_dir("")
+    disk.crash(random.Random(1))
+    assert disk.read("a") == b"abcdex"
+    flip.undo()
+    assert disk.read("a") == b"abcdex"
+
+
 @pytest.mark.parametrize("seed", range(50))
 def test_synced_bytes_under_a_synced_name_survive_a_crash(seed: int) -> None:
     rng = random.Random(seed)

@@ -4,7 +4,7 @@ import trio
 
 from ottla.broker.ids import TopicPartition
 from ottla.broker.link import LinkLost
-from ottla.protocol.kafka.errors import ErrorCode
+from ottla.protocol.kafka.errors import DecodeError, ErrorCode
 from ottla.protocol.kafka.messages.fetch import FetchPartition, FetchRequest, FetchTopic
 from ottla.protocol.kafka.records import iter_headers, read_records, validate_crc
 from tests.simulation.world.clients.port import KafkaPort
@@ -18,15 +18,19 @@ _RETRY = {
     ErrorCode.LEADER_NOT_AVAILABLE,
     ErrorCode.KAFKA_STORAGE_ERROR,
     ErrorCode.OFFSET_NOT_AVAILABLE,
+    ErrorCode.CORRUPT_MESSAGE,
 }
 
 OUT_OF_RANGE_S = 60.0
 
 
-async def fetch(port: KafkaPort, tp: TopicPartition, offset: int, *, version: int = 11):
+async def fetch(
+    port: KafkaPort, history: History, tp: TopicPartition, offset: int, *, version: int = 11
+):
     """(error, high watermark, [(offset, value), ...]) of one fetch from the known leader.
 
-    LinkLost. Records before `offset`, of a batch that begins earlier, are left out.
+    LinkLost. Records before `offset`, of a batch that begins earlier, are left out. Brokers send
+    bytes as they are on the disk; it is the client that checks them: CORRUPT_MESSAGE.
     """
     leader = await port.leader(tp)
     request = FetchRequest(
@@ -55,15 +59,22 @@ async def fetch(port: KafkaPort, tp: TopicPartition, offset: int, *, version: in
     [row] = answer.responses[0].partitions
     records = []
     data = bytes(row.records or b"")
-    for position, header in iter_headers(data):
-        validate_crc(data, position, header)
-        if header.is_control:
-            continue
-        records += [
-            (record.offset, bytes(record.value))
-            for record in read_records(data, position)
-            if record.offset >= offset
-        ]
+    try:
+        for position, header in iter_headers(data):
+            validate_crc(data, position, header)
+            if header.is_control:
+                continue
+            records += [
+                (record.offset, bytes(record.value))
+                for record in read_records(data, position)
+                if record.offset >= offset
+            ]
+    except DecodeError as error:
+        history.unreadable(tp, str(error))
+        if not records:
+            return ErrorCode.CORRUPT_MESSAGE, -1, []
+    if row.error_code == ErrorCode.CORRUPT_MESSAGE:
+        history.unreadable(tp, "says the broker")
     return ErrorCode(row.error_code), row.high_watermark, records
 
 
@@ -98,7 +109,7 @@ class Reader:
         port, tp = self._port, self.tp
         try:
             code, high_watermark, records = await fetch(
-                port, tp, self.position, version=self._version
+                port, self._history, tp, self.position, version=self._version
             )
         except LinkLost:
             port.leader_unknown(tp)

@@ -237,7 +237,7 @@ class GroupMember:
         lost_since: float | None = None
         while True:
             try:
-                code, _, records = await fetch(port, tp, position)
+                code, _, records = await fetch(port, history, tp, position)
             except LinkLost:
                 port.leader_unknown(tp)
                 continue
