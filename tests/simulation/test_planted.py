@@ -17,13 +17,14 @@ QUICKLY_FOUND = (
 
 @pytest.mark.parametrize("name", QUICKLY_FOUND)
 def test_planted_bug_is_found(name: str) -> None:
-    assert find(name, seeds=range(1, 31), minutes=1.0) is not None, PLANTED[name][0]
+    assert find(name, seeds=range(1, 31)) is not None, PLANTED[name].what
 
 
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_bug_goes_again(name: str) -> None:
-    _, make = PLANTED[name]
-    before = [getattr(owner, attribute) for owner, attribute, _ in make()]
+    make = PLANTED[name].make
+    before = [vars(owner)[attribute] for owner, attribute, _ in make()]
     with plant(name):
-        pass
-    assert [getattr(owner, attribute) for owner, attribute, _ in make()] == before
+        planted = [vars(owner)[attribute] for owner, attribute, _ in make()]
+    assert [vars(owner)[attribute] for owner, attribute, _ in make()] == before
+    assert all(bad is not good for bad, good in zip(planted, before, strict=True))

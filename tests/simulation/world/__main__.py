@@ -16,7 +16,7 @@ from tests.simulation.world.world import run_seed
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="sim.sh", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=20, help="how many seeds (default 20)")
+    parser.add_argument("--seeds", type=int, help="how many seeds (default 20)")
     parser.add_argument("--start", type=int, default=1, help="the first one (default 1)")
     parser.add_argument("--seed", type=int, help="run this one only")
     parser.add_argument("--minutes", type=float, default=3.0, help="virtual minutes of faults each")
@@ -49,7 +49,10 @@ def _many(options: argparse.Namespace) -> int:
     began, virtual_s, busy_s, failed = time.perf_counter(), 0.0, 0.0, []
     faults: Counter[str] = Counter()
     counts: Counter[str] = Counter()
-    jobs = [(seed, options.minutes) for seed in range(options.start, options.start + options.seeds)]
+    jobs = [
+        (seed, options.minutes)
+        for seed in range(options.start, options.start + (options.seeds or 20))
+    ]
     with get_context("spawn").Pool(min(options.jobs, len(jobs)), maxtasksperchild=20) as pool:
         for done, (seed, result, real_s) in enumerate(pool.imap_unordered(attempt, jobs), 1):
             busy_s += real_s
@@ -73,16 +76,37 @@ def _many(options: argparse.Namespace) -> int:
 
 
 def _planted(options: argparse.Namespace) -> int:
-    """Look for the named planted bugs, or all; all of them make the table in the documents."""
+    """Look for the named planted bugs, or all; the table in the documents grows as they come."""
     names = options.planted or list(planted.PLANTED)
-    seeds = range(options.start, options.start + options.seeds)
-    found: dict[str, tuple[int, str] | None] = {}
-    for name in names:
-        found[name] = planted.find(name, seeds=seeds, minutes=1.0)
-        print(f"{name}: {found[name] or 'NOT FOUND'}"[:200], flush=True)
-        if not options.planted:
-            Path("docs/planted-bugs.md").write_text(planted.table(found, seeds), encoding="utf-8")
-    return 0 if all(found.values()) else 1
+    seeds = range(options.start, options.start + (options.seeds or planted.SEEDS))
+    document = Path("docs/planted-bugs.md")
+    found: dict[str, tuple[planted.Catch | None, range]] = {}
+
+    def on_result(name: str, caught: planted.Catch | None) -> None:
+        found[name] = caught, seeds
+        said = "NOT FOUND" if caught is None else f"{caught.seed}, {caught.checker}: {caught.said}"
+        print(f"\r\033[K{len(found)}/{len(names)} {name}: {said}"[:220], flush=True)
+        before = document.read_text(encoding="utf-8") if document.exists() else ""
+        document.write_text(planted.table(found, before), encoding="utf-8")
+
+    def on_progress(line: str) -> None:
+        if sys.stdout.isatty():
+            print(f"\r\033[K{line}", end="", flush=True)
+
+    def on_surprise(name: str, caught: planted.Catch) -> None:
+        print(
+            f"\r\033[Kseed {caught.seed} fails without {name} too: {caught.sound_too}", flush=True
+        )
+
+    planted.search(
+        names,
+        seeds,
+        jobs=min(options.jobs, len(names)),
+        on_result=on_result,
+        on_progress=on_progress,
+        on_surprise=on_surprise,
+    )
+    return 0 if all(caught for caught, _ in found.values()) else 1
 
 
 def main() -> int:

@@ -1,0 +1,24 @@
+"""Bugs that are planted at run time, to see that the simulation finds them.
+
+`bugs` says what one is; `ensemble`, `replication`, `controller` and `groups` hold them; `search`
+looks for them; `table` writes `docs/planted-bugs.md`.
+"""
+
+from tests.simulation.world.planted import controller, ensemble, groups, replication
+from tests.simulation.world.planted.bugs import PLANTED, plant
+from tests.simulation.world.planted.search import SEEDS, Catch, find, search
+from tests.simulation.world.planted.table import table
+
+__all__ = [
+    "PLANTED",
+    "SEEDS",
+    "Catch",
+    "controller",
+    "ensemble",
+    "find",
+    "groups",
+    "plant",
+    "replication",
+    "search",
+    "table",
+]

@@ -1,0 +1,80 @@
+"""What a planted bug is, and the list of all of them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from tests.simulation.world.plan import Plan
+
+Patch = tuple[object, str, object]
+"""Owner (class or module), attribute, what it becomes."""
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A mistake as somebody could make it. `make` gives its patches anew for every run.
+
+    Some states are rare in the runs that seeds draw. A bug that needs one says which: `faults`
+    (kind -> mean seconds) replace those of the seed, `settings` are added to the brokers' own,
+    `changes` to the rest of the plan.
+    """
+
+    name: str
+    what: str
+    make: Callable[[], list[Patch]]
+    minutes: float = 1.0
+    faults: dict[str, float] | None = None
+    settings: dict[str, str] = field(default_factory=dict)
+    changes: dict[str, object] = field(default_factory=dict)
+
+    def plan(self, seed: int) -> Plan:
+        plan = Plan.of(seed, self.minutes)
+        if self.faults is not None:
+            plan.faults = dict(self.faults)
+        plan.broker_settings |= self.settings
+        for name, value in self.changes.items():
+            assert hasattr(plan, name), name
+            setattr(plan, name, value)
+        return plan
+
+    @property
+    def directions(self) -> str:
+        """What of the plan is not the seed's, for the table."""
+        parts = [f"{kind} every {mean_s:g} s" for kind, mean_s in (self.faults or {}).items()]
+        parts += [f"`{key}={value}`" for key, value in self.settings.items()]
+        parts += [f"{name} {value}" for name, value in self.changes.items()]
+        if self.minutes != 1.0:
+            parts.append(f"{self.minutes:g} min")
+        return ", ".join(parts)
+
+
+PLANTED: dict[str, Bug] = {}
+
+
+def planted(what: str, **directions: object) -> Callable:
+    """Enter a function that makes patches; `directions` are fields of `Bug`."""
+
+    def add(make: Callable[[], list[Patch]]) -> Callable:
+        name = make.__name__.removeprefix("_")
+        assert name not in PLANTED
+        PLANTED[name] = Bug(name, what, make, **directions)  # type: ignore[arg-type]
+        return make
+
+    return add
+
+
+@contextmanager
+def plant(name: str) -> Iterator[None]:
+    """The product with one bug more."""
+    patches = PLANTED[name].make()
+    before = [(owner, attribute, vars(owner)[attribute]) for owner, attribute, _ in patches]
+    for owner, attribute, bad in patches:
+        setattr(owner, attribute, bad)
+    try:
+        yield
+    finally:
+        for owner, attribute, good in before:
+            setattr(owner, attribute, good)
+
+
+__all__ = ["PLANTED", "Bug", "Patch", "plant", "planted"]

@@ -1,0 +1,137 @@
+"""Looking for planted bugs: seed after seed, until one fails with the bug and holds without."""
+
+import queue
+import signal
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import trio
+
+from tests.simulation.world.history import Violation
+from tests.simulation.world.planted.bugs import PLANTED, plant
+from tests.simulation.world.world import NotConverged, run_seed
+
+SEEDS = 60
+"""How many are tried for a bug unless told otherwise."""
+
+
+_PROJECT = str(Path(__file__).parents[4])
+
+
+class BrokenPatch(Exception):
+    """A patch failed by itself: no bug of the product as it could be."""
+
+
+@dataclass(frozen=True)
+class Catch:
+    """A run that failed. `sound_too`: how the same run failed without the bug ("": it held)."""
+
+    seed: int
+    checker: str
+    said: str
+    sound_too: str = ""
+
+
+def attempt(name: str, seed: int) -> Catch | None:
+    """One seed with a bug; if it fails, also without. None: the bug went unnoticed."""
+    bug = PLANTED[name]
+    with plant(name):
+        failure = _failure(bug.plan(seed))
+    if failure is None:
+        return None
+    sound = _failure(bug.plan(seed))
+    return Catch(seed, *failure, sound_too=": ".join(sound) if sound else "")
+
+
+def _failure(plan) -> tuple[str, str] | None:
+    try:
+        run_seed(plan.seed, minutes=plan.minutes, plan=plan)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return describe(error)
+    return None
+
+
+def describe(error: BaseException) -> tuple[str, str]:
+    """(who noticed, what it said) of the innermost reason. BrokenPatch."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, trio.TrioInternalError) and error.__cause__ is not None:
+        error = error.__cause__
+    codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    ours = [code.co_filename for code in codes if code.co_filename.startswith(_PROJECT)]
+    if Path(ours[-1]).parent == Path(__file__).parent:
+        raise BrokenPatch(f"{type(error).__name__}: {error}") from error
+    code = codes[-1]
+    where = f"{Path(code.co_filename).stem}: {code.co_qualname}"
+    said = str(error) or traceback.extract_tb(error.__traceback__)[-1].line or ""
+    if not isinstance(error, Violation | NotConverged):
+        said = f"{type(error).__name__}: {said}"
+    return where, said
+
+
+def find(name: str, *, seeds: Iterable[int]) -> Catch | None:
+    """The first of `seeds` that fails with the bug and holds without it."""
+    for seed in seeds:
+        caught = attempt(name, seed)
+        if caught is not None and not caught.sound_too:
+            return caught
+    return None
+
+
+def _work(job: tuple[str, int]) -> tuple[str, int, Catch | None]:
+    name, seed = job
+    return name, seed, attempt(name, seed)
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def search(
+    names: Iterable[str],
+    seeds: range,
+    *,
+    jobs: int,
+    on_result: Callable[[str, Catch | None], None],
+    on_progress: Callable[[str], None],
+    on_surprise: Callable[[str, Catch], None],
+) -> None:
+    """Look for several bugs at once, each in one process at a time; results as they come.
+
+    `on_surprise` hears of seeds that fail without the bug too. KeyboardInterrupt ends it at once.
+    """
+    waiting = list(names)
+    under_way = 0
+    answers: queue.SimpleQueue = queue.SimpleQueue()
+    with get_context("spawn").Pool(jobs, _leave_interrupts_to_the_parent) as pool:
+
+        def start(name: str, seed: int) -> None:
+            pool.apply_async(
+                _work, ((name, seed),), callback=answers.put, error_callback=answers.put
+            )
+
+        while waiting or under_way:
+            while waiting and under_way < jobs:
+                start(waiting.pop(0), seeds.start)
+                under_way += 1
+            answer = answers.get()
+            if isinstance(answer, BaseException):
+                raise answer
+            name, seed, caught = answer
+            if caught is not None and caught.sound_too:
+                on_surprise(name, caught)
+                caught = None
+            if caught is None and seed + 1 < seeds.stop:
+                on_progress(f"{name}: {seed - seeds.start + 1} of {len(seeds)} seeds")
+                start(name, seed + 1)
+                continue
+            under_way -= 1
+            on_result(name, caught)
+
+
+__all__ = ["SEEDS", "Catch", "attempt", "describe", "find", "search"]
