@@ -31,6 +31,8 @@ from tests.simulation.world.plan import Plan
 
 START_S = 90.0
 CONVERGE_S = 150.0
+END_S = 60.0
+"""How long after all that is allowed a run may take to end."""
 
 
 class NotConverged(AssertionError):
@@ -58,8 +60,14 @@ def run_seed(
     plan: Plan | None = None,
 ) -> Outcome:
     """Run one seed. AssertionError (Violation, NotConverged, the product's own) when it failed."""
-    world = World(plan or Plan.of(seed, minutes), trace)
-    determinism.run(seed, world.run, real_seconds_max=60.0 * (1.0 + minutes))
+    plan = plan or Plan.of(seed, minutes)
+    world = World(plan, trace)
+    determinism.run(
+        seed,
+        world.run,
+        real_seconds_max=60.0 * (1.0 + plan.minutes),
+        virtual_seconds_max=START_S + plan.minutes * 60 + CONVERGE_S + END_S,
+    )
     if world.failure is not None:
         raise world.failure
     return world.outcome
@@ -96,7 +104,7 @@ class World:
             self._events.error("sim.failed", reason=repr(error)[:2000])
         for node in (*self.members, *self.brokers):
             node.resume()  # its tasks have to end
-        self._queue.resume_all()
+        self._queue.end_pauses()
         self._scope.cancel()
 
     def _heed(self, source: str, _level: str, name: str, fields: dict) -> None:
@@ -112,7 +120,9 @@ class World:
 
     def _build(self, queue: determinism.RunQueue) -> None:
         plan = self.plan
-        self.fabric = Fabric(self._draw(), delay_s=plan.delay_s, jitter_s=plan.jitter_s)
+        self.fabric = Fabric(
+            self._draw(), queue.clock, delay_s=plan.delay_s, jitter_s=plan.jitter_s
+        )
         for at in range(1, plan.members + 1):
             body = coordinator_body(at, plan.members, plan.tick_ms, plan.snap_count)
             node = self._node(f"member-{at}", body, queue)
@@ -154,10 +164,10 @@ class World:
 
     async def run(self, queue: determinism.RunQueue) -> None:
         self._build(queue)
+        queue.on_stuck(self.fail)
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self.fabric.run)
                     for node in (*self.members, *self.brokers):
                         nursery.start_soon(self._keep, node)
                     nursery.start_soon(self._operate)
@@ -203,6 +213,7 @@ class World:
             for at in range(partitions)
         ]
         async with trio.open_nursery() as clients:
+            clients.start_soon(self._end_pauses)
             self._start_clients(clients, tps, admin)
             with trio.CancelScope() as faulty:
                 async with trio.open_nursery() as safety:
@@ -219,6 +230,13 @@ class World:
             self.outcome.converged_s = trio.current_time() - began
             self._check_end(tps)
             clients.cancel_scope.cancel()
+
+    async def _end_pauses(self) -> None:
+        """When one of the clients fails, a paused one could not end, and the run neither."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._queue.end_pauses()
 
     def _start_clients(
         self, nursery: trio.Nursery, tps: list[TopicPartition], admin: Admin

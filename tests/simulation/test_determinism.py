@@ -1,0 +1,150 @@
+"""The scheduler of the simulated cluster: its agenda, its pauses, and runs that would not end."""
+
+import math
+import re
+
+import pytest
+import trio
+
+from tests.simulation.world import determinism
+from tests.simulation.world.determinism import PROCESS, RunQueue, Stuck
+from tests.simulation.world.history import Violation
+from tests.simulation.world.plan import Plan
+from tests.simulation.world.world import World
+
+
+def test_agenda_keeps_to_its_times_and_their_order() -> None:
+    seen: list[tuple[str, float]] = []
+
+    async def body(queue: RunQueue) -> None:
+        clock = queue.clock
+        for name, due in (("c", 2.0), ("a", 1.0), ("b", 1.0)):
+            clock.at(due, lambda name: seen.append((name, clock.now)), name)
+        await trio.sleep(1.5)
+        seen.append(("task", trio.current_time()))
+        await trio.sleep(1.0)
+
+    determinism.run(1, body)
+    assert seen == [("a", 1.0), ("b", 1.0), ("task", 1.5), ("c", 2.0)]
+
+
+def test_sleep_of_a_run_is_cancelled_and_refuses_what_is_no_time() -> None:
+    async def body(queue: RunQueue) -> None:
+        with trio.move_on_after(1.0) as scope:
+            await trio.sleep(5.0)
+        assert scope.cancelled_caught
+        assert trio.current_time() == 1.0
+        with trio.move_on_after(1.0) as scope:
+            await trio.sleep(math.inf)
+        assert trio.current_time() == 2.0
+        await trio.sleep_until(0.5)
+        assert trio.current_time() == 2.0
+        for wrong in (-1.0, math.nan):
+            with pytest.raises(ValueError, match="not negative"):
+                await trio.sleep(wrong)
+
+    determinism.run(1, body)
+
+
+def test_sleep_is_trios_own_again_after_a_run() -> None:
+    before = trio.sleep, trio.sleep_until
+
+    async def body(_queue: RunQueue) -> None:
+        await trio.sleep(1.0)
+
+    determinism.run(1, body)
+    assert (trio.sleep, trio.sleep_until) == before
+
+
+def test_paused_task_goes_on_where_it_was_woken() -> None:
+    times: list[float] = []
+
+    async def process() -> None:
+        PROCESS.set("p")
+        while True:
+            await trio.sleep(1.0)
+            times.append(trio.current_time())
+
+    async def body(queue: RunQueue) -> None:
+        with trio.move_on_after(10.5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(process)
+                await trio.sleep(2.5)
+                queue.pause("p")
+                await trio.sleep(5.0)
+                queue.resume("p")
+                await trio.sleep(100)
+
+    determinism.run(1, body)
+    assert times == [1.0, 2.0, 7.5, 8.5, 9.5, 10.5]
+
+
+def test_run_without_an_end_in_virtual_time_names_what_stays() -> None:
+    """A cancelled task that is paused can not end, and somebody goes on meanwhile."""
+    told: list[str] = []
+
+    async def paused() -> None:
+        PROCESS.set("p")
+        await trio.sleep(1.0)
+
+    async def ticking(end: trio.CancelScope) -> None:
+        with trio.CancelScope(shield=True), end:
+            for _ in range(1_000_000):
+                await trio.sleep(0.01)
+
+    async def body(queue: RunQueue) -> None:
+        end = trio.CancelScope()
+
+        def on_stuck(stuck: Stuck) -> None:
+            told.append(str(stuck))
+            end.cancel()
+            queue.end_pauses()
+
+        queue.on_stuck(on_stuck)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(paused)
+            nursery.start_soon(ticking, end)
+            await trio.sleep(0.5)
+            queue.pause("p")
+            nursery.cancel_scope.cancel()
+
+    determinism.run(1, body, virtual_seconds_max=50.0)
+    (reason,) = told
+    assert re.search(r"no end after 50 s of virtual time.*paused at test_determinism", reason)
+
+
+@pytest.mark.slow
+def test_run_without_an_end_is_told_to_end_first() -> None:
+    told: list[Stuck] = []
+
+    async def body(queue: RunQueue) -> None:
+        with trio.CancelScope() as scope:
+
+            def end(stuck: Stuck) -> None:
+                told.append(stuck)
+                scope.cancel()
+
+            queue.on_stuck(end)
+            while True:
+                await trio.lowlevel.checkpoint()
+
+    determinism.run(1, body)
+    assert "without a moment passing" in str(told[0])
+
+
+class _FailsWhilePaused(World):
+    async def _sample(self) -> None:
+        await trio.sleep(10.0)
+        self._queue.pause("group-0-0")
+        self.brokers[0].pause()
+        raise Violation("this is wrong")
+
+
+@pytest.mark.slow
+def test_failure_while_a_client_and_a_broker_are_paused_ends_the_run() -> None:
+    plan = Plan(5, 1.0, topics={"safe": (1, 3, 2)})
+    world = _FailsWhilePaused(plan, None)
+    determinism.run(5, world.run, virtual_seconds_max=300.0)
+    with pytest.RaisesGroup(Violation, allow_unwrapped=True, flatten_subgroups=True):
+        raise world.failure
+    assert world.outcome.virtual_s < 60
