@@ -1,0 +1,136 @@
+"""Ottla's coordinator against Apache ZooKeeper, in turns, on this machine, under the same load.
+
+    python -m tests.benchmarks.zookeeper_compare [--quick] [--rows GROUP]... [--members 1,3,5]
+        [--seconds 4] [--warmup 25] [--json FILE]
+
+Groups: requests million watches sessions start failover. Needs a JVM, and Apache's jars: from the
+directory OTTLA_ZOOKEEPER_LIBS, or else fetched from Maven Central by `mvn`. Without them it says so
+and ends with status 2. `ratio` is above 1 where Ottla is better. CPU is that of all members, in
+seconds per 100 000 operations. `generator` is the load generator's share of one core while Ottla
+served: near 100 % it is the generator that limited, and the row understates the faster server.
+Processes and their directory are gone at the end. Progress goes to stderr.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from tests.benchmarks import machine
+from tests.benchmarks.machine import progress
+from tests.benchmarks.zookeeper_rows import GROUPS, READ_SHARES, SHAPES, VALUE_BYTES, Plan, Row
+from tests.benchmarks.zookeeper_servers import VERSION, NoPeer, libraries
+
+HEAD = (
+    "| Row | unit | Ottla | ZooKeeper | ratio | CPU s / 100 k: Ottla | ZooKeeper |"
+    " p50 / p99 / p99.9 ms: Ottla | ZooKeeper | generator |\n" + "|---" * 10 + "|"
+)
+
+
+def markdown(row: Row) -> str:
+    """One line of the table; a ratio below its target is bold."""
+    behind = row.target is not None and row.ratio < row.target
+    ratio = f"**{row.ratio:.2f}**" if behind else f"{row.ratio:.2f}"
+    cells = [
+        row.name, row.unit, _short(row.ottla), _short(row.zookeeper), ratio,
+        _short(row.ottla_cpu), _short(row.zookeeper_cpu),
+        " / ".join(f"{ms:.2f}" for ms in row.ottla_ms),
+        " / ".join(f"{ms:.2f}" for ms in row.zookeeper_ms),
+        "" if row.generator is None else f"{row.generator:.0%}",
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def _short(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def measure(names: Sequence[str], plan: Plan, max_s: float) -> list[Row]:
+    """The rows of the named groups; no new one is begun after `max_s`."""
+    rows: list[Row] = []
+    deadline = time.monotonic() + max_s
+    print(HEAD, flush=True)
+    for name, group in GROUPS.items():
+        if name not in names:
+            continue
+        progress(f"{name} ...")
+        for row in group(plan):
+            rows.append(row)
+            print(markdown(row), flush=True)
+            if time.monotonic() > deadline:
+                progress(f"{max_s:g} s are over; the rest is left out")
+                return rows
+    return rows
+
+
+def _plan(options: argparse.Namespace, home: Path, libs: Path) -> Plan:
+    plan = Plan(
+        home, libs, seconds=options.seconds, warmup=options.warmup,
+        sizes=options.members, values=options.values, read_shares=options.reads,
+        shapes=options.shapes, znodes=options.znodes,
+    )  # fmt: skip
+    if options.quick:
+        plan = replace(
+            plan, quick=True, sizes=plan.sizes[:2], seconds=min(plan.seconds, 2.0), slices=1,
+            warmup=min(plan.warmup, 6.0), values=plan.values[:1], read_shares=(0.0, 1.0),
+            shapes=plan.shapes[:1] + plan.shapes[-1:], znodes=min(plan.znodes, 100_000),
+        )  # fmt: skip
+    return plan
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in text.split(","))
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    return tuple(float(word) for word in text.split(","))
+
+
+def _shapes(text: str) -> tuple[tuple[int, int], ...]:
+    pairs = [word.split("x") for word in text.split(",")]
+    return tuple((int(connections), int(in_flight)) for connections, in_flight in pairs)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.zookeeper_compare",
+        description="Compares Ottla's coordinator with Apache ZooKeeper.",
+    )
+    parser.add_argument("--rows", action="append", choices=list(GROUPS), metavar="GROUP")
+    parser.add_argument("--quick", action="store_true", help="few rows, short, in two minutes")
+    parser.add_argument("--members", type=_numbers, default=(1, 3, 5))
+    parser.add_argument("--reads", type=_shares, default=READ_SHARES, metavar="SHARES")
+    parser.add_argument("--values", type=_numbers, default=VALUE_BYTES, metavar="BYTES")
+    parser.add_argument("--shapes", type=_shapes, default=SHAPES, metavar="CONNECTIONSxIN_FLIGHT")
+    parser.add_argument("--seconds", type=float, default=4.0, help="per server and row")
+    parser.add_argument("--warmup", type=float, default=25.0, help="seconds, of each server")
+    parser.add_argument("--znodes", type=int, default=1_000_000)
+    parser.add_argument("--max-seconds", type=float, default=3600.0)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--directory", help="where the servers' data goes; it has to be on a disk")
+    options = parser.parse_args(arguments)
+    described = machine.description() | {"Apache ZooKeeper": VERSION}
+    with tempfile.TemporaryDirectory(prefix="ottla-compare-", dir=options.directory) as home:
+        try:
+            libs = libraries(Path(home))
+        except NoPeer as reason:
+            progress(str(reason))
+            return 2
+        print(", ".join(f"{name} {value}" for name, value in described.items()) + "\n")
+        rows = measure(
+            options.rows or list(GROUPS), _plan(options, Path(home), libs), options.max_seconds
+        )
+    if options.json:
+        content = {"machine": described, "rows": [asdict(row) for row in rows]}
+        options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
