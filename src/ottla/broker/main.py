@@ -321,8 +321,12 @@ class Broker:
 
     async def load(self) -> None:
         """Open the logs on disk."""
-        now_ms = self._runtime.wall_clock.now_ms()
-        await self._logs.load(lambda topic: self._dynamic.settings(topic).log, now_ms=now_ms)
+        await self._logs.load(
+            lambda topic: self._dynamic.settings(topic).log,
+            now_ms=self._runtime.wall_clock.now_ms(),
+            workers=self._runtime.workers,
+            threads=self._config.int("num.recovery.threads.per.data.dir"),
+        )
 
     def _on_broker_config(self, config: BrokerConfig) -> None:
         """Every part that keeps values of keys which change while the broker runs."""

@@ -239,7 +239,6 @@ LOG = table(
         "Logs of one directory that are recovered at the same time after a crash.",
         at_least(1),
         update=_LIVE,
-        acts=False,
     ),
     Key(
         "compression.type",

@@ -33,6 +33,8 @@ from ottla.broker.storage.checkpoints import (
 from ottla.broker.storage.disk_errors import is_full, is_passing
 from ottla.broker.storage.log import Log
 from ottla.broker.storage.log_config import LogConfig
+from ottla.broker.storage.log_flushing import FlushingLog
+from ottla.broker.storage.log_state import LogState
 from ottla.runtime.interfaces import DirectoryLock, Disk, Events
 
 META = "meta.properties"
@@ -97,9 +99,9 @@ class LogDirKeeper(Protocol):
 
     def dir_failed(self, log_dir: "LogDir") -> None: ...
 
-    def log_lost(self, log: Log, reason: str) -> None: ...
+    def log_lost(self, lost: LogState, reason: str) -> None: ...
 
-    def log_wants_flush(self, log: Log) -> bool: ...
+    def log_wants_flush(self, log: FlushingLog) -> bool: ...
 
 
 class LogDir:
@@ -236,7 +238,15 @@ class LogDir:
             if (match := _LOG_NAME.fullmatch(name))
         }
 
-    def open_log(self, tp: TopicPartition, config: LogConfig, *, now_ms: int, clean: bool) -> Log:
+    def open_log(
+        self,
+        tp: TopicPartition,
+        config: LogConfig,
+        *,
+        now_ms: int,
+        clean: bool,
+        recovered: bool = False,
+    ) -> Log:
         log = Log.open(
             self._disk,
             f"{self.path}/{tp}",
@@ -244,6 +254,7 @@ class LogDir:
             config,
             now_ms=now_ms,
             clean=clean,
+            recovered=recovered,
             recovery_point=self.recovery_points.get(tp, 0),
             log_start=self.log_starts.get(tp, 0),
             events=self._events,
@@ -303,10 +314,10 @@ class LogDir:
         self.write_recovery_points()
         self.write_cleaner_offsets()
 
-    def log_wants_flush(self, log: Log) -> bool:
+    def log_wants_flush(self, log: FlushingLog) -> bool:
         return self._keeper is not None and self._keeper.log_wants_flush(log)
 
-    def log_failed(self, log: Log, what: str, error: OSError) -> None:
+    def log_failed(self, log: LogState, what: str, error: OSError) -> None:
         if isinstance(error, FileNotFoundError):
             if self._keeper is not None:
                 self._keeper.log_lost(log, f"{what} in {log.directory}: {error}")

@@ -48,32 +48,46 @@ class Loader:
         self._events = events
         self._bytes_cut = 0
 
-    def load(self, *, clean: bool, recovery_point: int, log_start: int) -> Loaded:
-        """OSError, or CorruptLog where bytes below the recovery point are no batches."""
+    def load(
+        self, *, clean: bool, recovered: bool = False, recovery_point: int, log_start: int
+    ) -> Loaded:
+        """OSError, or CorruptLog where bytes below the recovery point are no batches.
+
+        `recovered`: not clean, but another load has checked it since, and left what it found.
+        """
         self._disk.make_dirs(self._directory)
         names = self._tidy(self._disk.list_dir(self._directory))
         segments = self._open_segments(names)
         try:
-            return self._load(
-                names, segments, clean=clean, recovery_point=recovery_point, log_start=log_start
+            loaded = self._load(
+                names,
+                segments,
+                is_whole=clean or recovered,
+                recovery_point=recovery_point,
+                log_start=log_start,
             )
         except (OSError, CorruptLog):
             for segment in segments:
                 segment.close()
             raise
+        if clean:
+            loaded.recovery_point = loaded.log_end
+        return loaded
 
     def _load(
         self,
         names: list[str],
         segments: list[Segment],
         *,
-        clean: bool,
+        is_whole: bool,
         recovery_point: int,
         log_start: int,
     ) -> Loaded:
         epochs, epochs_are_known = self._load_epochs()
         if segments:
-            log_end = self._recover(segments, epochs, clean=clean, recovery_point=recovery_point)
+            log_end = self._recover(
+                segments, epochs, is_whole=is_whole, recovery_point=recovery_point
+            )
             if log_end < log_start:
                 self._events.warning("log.emptied", log_end=log_end, log_start=log_start)
                 self._drop(segments, 0)
@@ -82,7 +96,7 @@ class Loader:
         if is_new:
             segments.append(self._segment(max(log_start, 0)))
             log_end = segments[0].base
-        if not epochs_are_known and (clean or recovery_point > segments[0].base):
+        if not epochs_are_known and (is_whole or recovery_point > segments[0].base):
             # What recovery has not read already.
             self._rebuild_epochs(segments, epochs)
         log_start = max(log_start, segments[0].base)
@@ -104,7 +118,7 @@ class Loader:
             segments=segments,
             log_start=log_start,
             log_end=log_end,
-            recovery_point=log_end if clean else min(recovery_point, log_end),
+            recovery_point=min(recovery_point, log_end),
             epochs=epochs,
             producers=producers,
             snapshots=snapshots,
@@ -161,10 +175,10 @@ class Loader:
     # batches
 
     def _recover(
-        self, segments: list[Segment], epochs: LeaderEpochs, *, clean: bool, recovery_point: int
+        self, segments: list[Segment], epochs: LeaderEpochs, *, is_whole: bool, recovery_point: int
     ) -> int:
         """Check what has to be checked; the log's end."""
-        if clean:
+        if is_whole:
             try:
                 return segments[-1].next_offset()
             except CorruptLog as error:

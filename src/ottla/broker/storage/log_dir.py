@@ -11,16 +11,19 @@ import trio
 
 from ottla.broker.errors import KafkaStorageError, LogDirNotFound
 from ottla.broker.ids import TopicId, TopicPartition
+from ottla.broker.storage.dir_loading import ConfigOf, DirLoader, LoadSettings
 from ottla.broker.storage.directory import META, ForeignLogDir, LogDir, LogDirInUse, Meta
 from ottla.broker.storage.group_commit import GroupCommit
 from ottla.broker.storage.log import Log
 from ottla.broker.storage.log_config import FOREVER, LogConfig
-from ottla.runtime.interfaces import Disk, Events
+from ottla.broker.storage.log_flushing import FlushingLog
+from ottla.broker.storage.log_state import LogState
+from ottla.broker.storage.recovery import WORTH_A_WORKER_BYTES
+from ottla.runtime.inline_workers import InlineWorkers
+from ottla.runtime.interfaces import Disk, Events, Workers
 
 _NAME_BYTES_MAX = 255
 _FLUSHES_MAX = 8
-
-ConfigOf = Callable[[str], LogConfig]
 
 
 class AllLogDirsFailed(OSError):
@@ -106,10 +109,11 @@ class LogManager:
             self._to_tell[tp] = None
         self._news.set()
 
-    def log_lost(self, log: Log, reason: str) -> None:
+    def log_lost(self, lost: LogState, reason: str) -> None:
         """Take one log offline for good; the others in its directory go on."""
-        tp = log.tp
-        if self._logs.get(tp) is not log:
+        tp = lost.tp
+        log = self._logs.get(tp)
+        if log is None or log is not lost:
             return
         self._events.error("log.lost", partition=str(tp), dir=log.directory, reason=reason)
         log.abandon()
@@ -123,7 +127,7 @@ class LogManager:
         self._to_tell[tp] = None
         self._news.set()
 
-    def log_wants_flush(self, log: Log) -> bool:
+    def log_wants_flush(self, log: FlushingLog) -> bool:
         """See `LogDirKeeper`."""
         return self.commits.want(log)
 
@@ -204,52 +208,54 @@ class LogManager:
                     raise
         self.meta = Meta(broker_id, cluster_id)
 
-    async def load(self, config_of: ConfigOf, *, now_ms: int) -> None:
+    async def load(
+        self,
+        config_of: ConfigOf,
+        *,
+        now_ms: int,
+        workers: Workers | None = None,
+        threads: int = 1,
+        worker_bytes: int = WORTH_A_WORKER_BYTES,
+    ) -> None:
         """Open every log that is there; `config_of(topic)` is asked for each.
 
-        A log that cannot be opened is an event and stays offline: `get` does not know it, `create`
-        tries again and raises. A directory whose disk fails is lost; OSError when it was the last
-        one. Lets other tasks run between two logs.
+        `threads` logs of a directory are checked at a time, large ones by `workers`. A log that
+        cannot be opened is an event and stays offline: `get` does not know it, `create` tries again
+        and raises. A directory whose disk fails is lost; OSError when it was the last one. Lets
+        other tasks run between two logs.
         """
-        for log_dir in list(self._dirs):
-            try:
-                await self._load_dir(log_dir, config_of, now_ms)
-            except OSError as error:
-                log_dir.note_error("load", error, where=log_dir.path)
-                if log_dir.failure is None or not self._dirs:
-                    raise
+        workers = workers or InlineWorkers(self._disk)
+        settings = LoadSettings(config_of, now_ms, workers, threads, worker_bytes)
+        fatal: list[OSError | ForeignLogDir] = []
+        async with trio.open_nursery() as nursery:
+            for log_dir in list(self._dirs):
+                nursery.start_soon(self._load_dir, log_dir, settings, fatal)
+        if fatal:
+            raise fatal[0]
         self._events.info(
             "logs.loaded",
             count=len(self._logs),
             clean=all(log_dir.was_clean for log_dir in self._dirs),
         )
 
-    async def _load_dir(self, log_dir: LogDir, config_of: ConfigOf, now_ms: int) -> None:
-        for name, tp in list(log_dir.log_names()):
-            await trio.lowlevel.checkpoint()
-            if tp is None:
-                self._disk.remove_tree(f"{log_dir.path}/{name}")
-                continue
-            if tp in self._logs:
-                other = self._logs[tp].directory
-                raise ForeignLogDir(f"{tp} is both in {other} and in {log_dir.path}")
-            try:
-                log = log_dir.open_log(
-                    tp, config_of(tp.topic), now_ms=now_ms, clean=log_dir.was_clean
-                )
-            except (OSError, KafkaStorageError) as error:
-                log_dir.offline.add(tp)
-                self._events.error("log.load_failed", partition=str(tp), reason=str(error))
-                if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-                    log_dir.note_error("load", error, where=f"{log_dir.path}/{name}")
-                    if log_dir.failure is not None:
-                        return
-                continue
-            self._logs[tp] = log
-            self._events.debug(
-                "log.loaded", partition=str(tp), log_start=log.log_start, log_end=log.log_end
-            )
-        log_dir.begin()
+    async def _load_dir(
+        self, log_dir: LogDir, settings: LoadSettings, fatal: list[OSError | ForeignLogDir]
+    ) -> None:
+        try:
+            await DirLoader(log_dir, self._disk, settings, self._keep, self._events).run()
+        except OSError as error:
+            log_dir.note_error("load", error, where=log_dir.path)
+            if log_dir.failure is None or not self._dirs:
+                fatal.append(error)
+        except ForeignLogDir as error:
+            fatal.append(error)
+
+    def _keep(self, tp: TopicPartition, log: Log) -> None:
+        """ForeignLogDir when another directory has a log of `tp`."""
+        other = self._logs.get(tp)
+        if other is not None:
+            raise ForeignLogDir(f"{tp} is both in {other.directory} and in {log.directory}")
+        self._logs[tp] = log
 
     def get(self, tp: TopicPartition) -> Log | None:
         return self._logs.get(tp)

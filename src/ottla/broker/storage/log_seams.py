@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from ottla.broker.storage.log import Log
+    from ottla.broker.storage.log_flushing import FlushingLog
+    from ottla.broker.storage.log_state import LogState
 
 
 class AppendInfo(NamedTuple):
@@ -30,11 +31,11 @@ class LogOwner(Protocol):
         """A recovery point went down: the new one has to be on disk before this returns."""
         ...
 
-    def log_wants_flush(self, log: "Log") -> bool:
+    def log_wants_flush(self, log: "FlushingLog") -> bool:
         """Flush it soon, off the loop; False when nobody is there to do it."""
         ...
 
-    def log_failed(self, log: "Log", what: str, error: OSError) -> None:
+    def log_failed(self, log: "LogState", what: str, error: OSError) -> None:
         """The disk refused something."""
         ...
 

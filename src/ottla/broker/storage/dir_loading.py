@@ -1,0 +1,163 @@
+"""Opening all logs of a directory at a start, several at a time where there is something to check.
+
+After a clean stop one task opens them all, on the loop: nothing is read. After a crash as many
+tasks as `num.recovery.threads.per.data.dir` says, each with a worker of its own for logs that are
+large enough (`recovery`).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import trio
+
+from ottla.broker.errors import KafkaStorageError
+from ottla.broker.ids import TopicPartition
+from ottla.broker.storage.directory import ForeignLogDir, LogDir
+from ottla.broker.storage.log import Log
+from ottla.broker.storage.log_config import LogConfig
+from ottla.broker.storage.recovery import (
+    WORTH_A_WORKER_BYTES,
+    Recovered,
+    RecoveryOrder,
+    bytes_to_check,
+    recover,
+    replay,
+)
+from ottla.runtime.interfaces import Disk, Events, Worker, Workers
+
+PROGRESS_EVERY_S = 5.0
+
+ConfigOf = Callable[[str], LogConfig]
+Name = tuple[str, TopicPartition | None]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSettings:
+    """How logs are loaded. `worker_bytes`: from how much on a worker checks a log."""
+
+    config_of: ConfigOf
+    now_ms: int
+    workers: Workers
+    threads: int = 1
+    worker_bytes: int = WORTH_A_WORKER_BYTES
+
+
+class DirLoader:
+    """One load of one directory; use once. `keep(tp, log)` gets every log that was opened."""
+
+    def __init__(
+        self,
+        log_dir: LogDir,
+        disk: Disk,
+        settings: LoadSettings,
+        keep: Callable[[TopicPartition, Log], None],
+        events: Events,
+    ) -> None:
+        self._log_dir = log_dir
+        self._disk = disk
+        self._settings = settings
+        self._keep = keep
+        self._events = events
+        self._count = 0
+        self._done = 0
+        self._told_at = trio.current_time()
+        self._error: OSError | ForeignLogDir | None = None
+
+    async def run(self) -> None:
+        """Until all are loaded, or the directory has failed. OSError; what `keep` raises.
+
+        A log that cannot be opened is an event, and stays offline.
+        """
+        names = list(self._log_dir.log_names())
+        self._count = len(names)
+        left = iter(names)
+        threads = 1 if self._log_dir.was_clean else self._settings.threads
+        async with trio.open_nursery() as nursery:
+            for _ in range(min(threads, max(len(names), 1))):
+                nursery.start_soon(self._work, left)
+        if self._error is not None:
+            raise self._error
+        if self._log_dir.failure is None:
+            self._log_dir.begin()
+
+    async def _work(self, left: Iterator[Name]) -> None:
+        async with self._settings.workers.hire() as worker:
+            for name, tp in left:
+                await trio.lowlevel.checkpoint()
+                if self._error is not None or self._log_dir.failure is not None:
+                    return
+                try:
+                    await self._load(name, tp, worker)
+                except (OSError, ForeignLogDir) as error:
+                    self._error = self._error or error
+                    return
+                self._done += 1
+                self._tell_progress()
+
+    def _tell_progress(self) -> None:
+        now = trio.current_time()
+        if now - self._told_at >= PROGRESS_EVERY_S and self._done < self._count:
+            self._told_at = now
+            self._events.info(
+                "logs.loading", dir=self._log_dir.path, loaded=self._done, count=self._count
+            )
+
+    async def _load(self, name: str, tp: TopicPartition | None, worker: Worker) -> None:
+        log_dir = self._log_dir
+        path = f"{log_dir.path}/{name}"
+        if tp is None:
+            self._disk.remove_tree(path)
+            return
+        config = self._settings.config_of(tp.topic)
+        try:
+            recovered = not log_dir.was_clean and await self._recover(path, tp, config, worker)
+            log = log_dir.open_log(
+                tp,
+                config,
+                now_ms=self._settings.now_ms,
+                clean=log_dir.was_clean,
+                recovered=recovered,
+            )
+        except (OSError, KafkaStorageError) as error:
+            log_dir.offline.add(tp)
+            self._events.error("log.load_failed", partition=str(tp), reason=str(error))
+            if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                log_dir.note_error("load", error, where=path)
+            return
+        self._keep(tp, log)
+        self._events.debug(
+            "log.loaded", partition=str(tp), log_start=log.log_start, log_end=log.log_end
+        )
+
+    async def _recover(
+        self, path: str, tp: TopicPartition, config: LogConfig, worker: Worker
+    ) -> bool:
+        """Have a worker check a large log; whether it did. OSError, CorruptLog."""
+        recovery_point = self._log_dir.recovery_points.get(tp, 0)
+        size = bytes_to_check(self._disk, path, recovery_point)
+        if size < self._settings.worker_bytes:
+            return False
+        order = RecoveryOrder(
+            path,
+            config,
+            recovery_point,
+            self._log_dir.log_starts.get(tp, 0),
+            self._settings.now_ms,
+        )
+        started = trio.current_time()
+        try:
+            recovered = await worker.start(recover, order).next()
+        except OSError as error:  # of the worker, not of the disk: the loop can do it as well
+            self._events.warning("log.recovery_moved", partition=str(tp), reason=str(error))
+            return False
+        assert isinstance(recovered, Recovered), "a recovery is one step"
+        bound = self._events.bind(partition=str(tp))
+        replay(recovered.notes, bound)
+        if recovered.error is not None:
+            raise recovered.error
+        took = round(trio.current_time() - started, 3)
+        bound.info("log.checked", bytes=size, bytes_cut=recovered.bytes_cut, seconds=took)
+        return True
+
+
+__all__ = ["ConfigOf", "DirLoader", "LoadSettings"]

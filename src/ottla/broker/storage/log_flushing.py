@@ -1,0 +1,154 @@
+"""How a log comes to stable storage, and how it is let go.
+
+A layer of `log.Log`, see `log_state`.
+"""
+
+from ottla.broker.errors import KafkaStorageError
+from ottla.broker.storage import files
+from ottla.broker.storage.group_commit import Settling
+from ottla.broker.storage.log_config import FOREVER
+from ottla.broker.storage.log_state import LogState
+from ottla.broker.storage.segment import Segment
+
+
+class FlushingLog(LogState):
+    """Invariants: everything below `recovery_point` is on stable storage; appends below
+    `settled_end` may be acknowledged. Every call is synchronous but `flush_async`.
+    """
+
+    __slots__ = ()
+
+    def needs_flush(self, now_ms: int) -> bool:
+        """Whether upkeep should flush: a sealed segment is not synced, or `flush.ms` is over."""
+        if self.recovery_point < self._segments.bases[-1]:
+            return True
+        if self.config.flush_ms == FOREVER or self.recovery_point == self.log_end:
+            return False
+        return now_ms - self._flushed_ms >= self.config.flush_ms
+
+    @property
+    def wants_flush(self) -> bool:
+        """Whether more is not flushed than `flush.messages` allows."""
+        return self.log_end - self.recovery_point >= self.config.flush_messages
+
+    def flush_if_wanted(self) -> None:
+        """See to it that what `flush.messages` asks for is done; without an owner, at once."""
+        if not self.wants_flush:
+            return
+        self.flush_error = None
+        if self._owner is None or not self._owner.log_wants_flush(self):
+            self.flush()
+
+    def settling(self) -> Settling:
+        """What may have to be waited for before anything appended so far is acknowledged."""
+        return Settling(self, self.log_end)
+
+    def _flushed_to(self, end: int) -> None:
+        self.flush_error = None
+        self.recovery_point = max(self.recovery_point, end)
+        settled = self.recovery_point if self.wants_flush else self.log_end
+        if settled > self.settled_end:
+            self.settled_end = settled
+            if self.on_settled is not None:
+                self.on_settled()
+        self.settlings.wake()
+
+    def flush(self) -> None:
+        """Block until everything appended is on stable storage."""
+        try:
+            for segment in self._unflushed():
+                segment.flush_now()
+            self._finish_flush()
+        except OSError as error:
+            raise self._flush_failed(error) from error
+        self._flushed_to(self.log_end)
+
+    async def flush_async(self) -> None:
+        """As `flush`, off the loop, for what was appended before the call."""
+        end = self.log_end
+        truncations = self._truncations
+        try:
+            for segment in self._unflushed():
+                if segment in self._segments.all and not self.is_closed:
+                    await segment.flush()
+            if truncations != self._truncations or self.is_closed:
+                return
+            self._finish_flush()
+        except OSError as error:
+            raise self._flush_failed(error) from error
+        self._flushed_to(end)
+
+    def _flush_failed(self, error: OSError) -> KafkaStorageError:
+        self.flush_error = self._failed("flush", error)
+        self.settlings.wake()
+        return self.flush_error
+
+    def _unflushed(self) -> list[Segment]:
+        return self._segments.all[self._segments.index_holding(self.recovery_point) :]
+
+    def _finish_flush(self) -> None:
+        self._save_epochs()
+        self._segments.sync_names()
+        self._flushed_ms = self._now_ms
+
+    def _save_epochs(self) -> None:
+        if self.epochs.is_dirty:
+            path = f"{self.directory}/{files.LEADER_EPOCHS}"
+            self._disk.replace(path, self.epochs.encode())
+            self.epochs.is_dirty = False
+            self._segments.names_changed = False  # the directory is synced with it
+
+    # --- letting go ---
+
+    def close(self, *, clean: bool) -> None:
+        """Let go of the files. `clean` makes everything durable first, so that the next open need
+        not scan."""
+        if self.is_closed:
+            return
+        if clean and not self._is_settled():
+            self._segments.all[-1].seal()
+            self._snapshots.take(self.log_end, self.producers)
+            self._segments.names_changed = True
+            self.flush()
+        self.is_closed = True
+        self.settlings.wake()
+        self._segments.close()
+
+    def _is_settled(self) -> bool:
+        """Whether a clean stop has nothing to write: the log was not touched since a clean start,
+        or never held anything. There may be thousands of these, and a sync takes its time.
+        """
+        if self.log_end == 0 and not self._owes_cut:
+            return True
+        return (
+            self.recovery_point == self.log_end
+            and not self.epochs.is_dirty
+            and not self._segments.names_changed
+            and self.log_end in self._snapshots.offsets
+        )
+
+    def abandon(self) -> None:
+        """The disk is not to be trusted any more: take nothing, give nothing, write nothing."""
+        self.is_closed = True
+        self.settlings.wake()
+
+    def let_go(self) -> None:
+        """Close the files of an abandoned log."""
+        assert self.is_closed
+        self._segments.close()
+
+    def moved_to(self, directory: str) -> None:
+        """The directory was renamed, to be deleted; open files stay readable until `delete`."""
+        self.directory = directory
+        self.is_closed = True
+        self.settlings.wake()
+
+    def delete(self) -> None:
+        """Close the files and remove the directory with all that is in it."""
+        self.is_closed = True
+        self._segments.close()
+        if self._disk.exists(self.directory):
+            self._disk.remove_tree(self.directory)
+
+
+__all__ = ["FlushingLog"]
