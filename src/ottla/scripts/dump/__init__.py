@@ -1,0 +1,1 @@
+"""What `scripts/dump-log.sh` prints, by kind of file."""
