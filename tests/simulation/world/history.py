@@ -30,6 +30,7 @@ class History:
     commits: dict[tuple[str, TopicPartition], int] = field(default_factory=dict)
     stray_commits: dict[tuple[str, TopicPartition], set[int]] = field(default_factory=dict)
     owners: dict[tuple[str, int, TopicPartition], str] = field(default_factory=dict)
+    generations: dict[str, int] = field(default_factory=dict)  # group -> newest handed out
     consumed: dict[tuple[str, TopicPartition], set[int]] = field(default_factory=dict)
     scratch: dict[str, str] = field(default_factory=dict)
     topics: set[str] = field(default_factory=set)
@@ -81,6 +82,7 @@ class History:
     # Groups
 
     def assigned(self, group: str, generation: int, member: str, tps: list[TopicPartition]) -> None:
+        self.generations[group] = max(generation, self.generations.get(group, 0))
         for tp in tps:
             owner = self.owners.setdefault((group, generation, tp), member)
             if owner != member and not self.offsets_excused():
@@ -88,7 +90,18 @@ class History:
                     f"group {group}: in generation {generation} {tp} is {owner}'s and {member}'s"
                 )
 
-    def committed(self, group: str, tp: TopicPartition, offset: int) -> None:
+    def committed(
+        self, group: str, tp: TopicPartition, offset: int, *, generation: int, newest: int
+    ) -> None:
+        """A member of `generation` was told that its commit holds.
+
+        `newest`: of the generations that had been handed out when it sent that.
+        """
+        if generation < newest and not self.offsets_excused():
+            raise Violation(
+                f"group {group}: offset {offset} of {tp} was taken from generation {generation},"
+                f" long after {newest} had begun"
+            )
         key = group, tp
         self.counts["offsets committed"] += 1
         self.commits[key] = max(self.commits.get(key, -1), offset)

@@ -263,10 +263,11 @@ class GroupMember:
                 await self._commit(tp, position)
 
     async def _commit(self, tp: TopicPartition, offset: int) -> None:
+        generation, newest = self._generation, self._history.generations.get(self.group, 0)
         answer = await self._ask(
             OffsetCommitRequest(
                 group_id=self.group,
-                generation_id_or_member_epoch=self._generation,
+                generation_id_or_member_epoch=generation,
                 member_id=self._member_id,
                 topics=[
                     OffsetCommitRequestTopic(
@@ -286,4 +287,4 @@ class GroupMember:
         )
         code = answer.topics[0].partitions[0].error_code
         if await self._check(code):
-            self._history.committed(self.group, tp, offset)
+            self._history.committed(self.group, tp, offset, generation=generation, newest=newest)
