@@ -9,7 +9,8 @@ What is legal for them:
   each of its partitions has another replica in sync that runs and has not lost power itself since
   it came into the ISR, and no other broker is killed before the ISRs were rid of it once. If an
   ISR shrinks to replicas that lost power all the same, its partition is excused
-  (`BrokerChecker.note_power_cut`).
+  (`BrokerChecker.note_power_cut`). Where brokers sync each batch (`Plan.durable`) nothing is
+  excused, and any number of brokers may lose power, at once too.
 * A disk fills up and is freed: what needs room is refused, nothing that was written changes.
 * A bit that reads wrong for a while, see `flips`: on a broker while it runs, where another replica
   in sync runs too; on a member when it starts, below what its txn log knows to be safe. What is on
@@ -47,7 +48,9 @@ class Faults:
         history: History,
         events,
         queue: RunQueue,
+        durable: bool,
     ) -> None:
+        self._durable = durable
         self._queue = queue
         self._history = history
         self.clients: list[str] = []  # processes of clients that may be paused
@@ -130,9 +133,11 @@ class Faults:
 
     async def _power_broker(self) -> bool:
         node = self._rng.choice(self._brokers)
-        broker = int(node.name.rpartition("-")[2])
+        if self._durable:
+            return await self._power_off(node)
+        broker = _broker_of(node)
         running = {
-            int(each.name.rpartition("-")[2])
+            _broker_of(each)
             for each in self._brokers
             if each.handle is not None and each is not node
         }
@@ -140,16 +145,33 @@ class Faults:
             others = set(state["isr"]) - {broker} - self._checker.tainted.get(tp, set())
             if broker in state["isr"] and not others & running:
                 return False
-        self.down_s[node.name] = self._rng.choice((0.0, 3.0, 10.0, 25.0))
         self._checker.note_power_cut(broker)
+        return await self._power_off(node)
+
+    async def _power_off(self, node: Node) -> bool:
+        self.down_s[node.name] = self._rng.choice((0.0, 3.0, 10.0, 25.0))
         await node.cut_power()
         return True
 
-    async def _power_member(self) -> bool:
-        node = self._rng.choice(self._members)
-        self.down_s[node.name] = self._rng.choice((0.0, 3.0, 10.0, 25.0))
-        await node.cut_power()
+    async def _power_leader(self) -> bool:
+        """Of some partition, while somebody writes to it."""
+        leaders = {state["leader"] for state in self._checker.states.values()}
+        nodes = [node for node in self._brokers if _broker_of(node) in leaders and node.handle]
+        if not self._durable or not nodes:
+            return False
+        return await self._power_off(self._rng.choice(nodes))
+
+    async def _power_brokers(self) -> bool:
+        """All at once."""
+        if not self._durable:
+            return False
+        for node in self._brokers:
+            self.down_s[node.name] = self._rng.uniform(0.0, 5.0)
+            await node.cut_power()
         return True
+
+    async def _power_member(self) -> bool:
+        return await self._power_off(self._rng.choice(self._members))
 
     async def _power_ensemble(self) -> bool:
         if self._rng.random() < 0.5:
@@ -272,9 +294,9 @@ class Faults:
         node = self._rng.choice(self._brokers)
         if node.handle is None:
             return False
-        broker = int(node.name.rpartition("-")[2])
+        broker = _broker_of(node)
         running = {
-            int(each.name.rpartition("-")[2])
+            _broker_of(each)
             for each in self._brokers
             if each.handle is not None and each is not node
         }
@@ -345,3 +367,7 @@ class Faults:
         self._note("clock_jump", node=node.name, ms=jump_ms)
         node.clock.offset_ms += jump_ms
         return True
+
+
+def _broker_of(node: Node) -> int:
+    return int(node.name.rpartition("-")[2])

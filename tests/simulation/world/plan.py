@@ -50,6 +50,7 @@ class Plan:
     groups: int = 1
     group_members: int = 2
     ensemble_clients: int = 2
+    durable: bool = False  # brokers sync each batch before they acknowledge it
 
     @classmethod
     def of(cls, seed: int, minutes: float = 3.0) -> "Plan":
@@ -99,3 +100,13 @@ class Plan:
             return
         for kind in rng.sample(MORE_FAULTS, rng.randint(1, len(MORE_FAULTS))):
             self.faults[kind] = rng.choice((10.0, 20.0, 40.0))
+        if rng.random() < 0.4:
+            self.make_durable(rng)
+
+    def make_durable(self, rng: random.Random) -> None:
+        """Then brokers may lose power like anybody, and nothing is excused."""
+        self.durable = True
+        self.broker_settings["log.flush.interval.messages"] = "1"
+        for kind in ("power_broker", "power_leader", "power_brokers"):
+            if rng.random() < 0.7:
+                self.faults[kind] = rng.choice((20.0, 40.0, 80.0))

@@ -1,0 +1,42 @@
+"""Runs with chosen faults, which plans that are drawn have rarely or diluted."""
+
+import random
+
+import pytest
+
+from tests.simulation.world.plan import Plan
+from tests.simulation.world.world import Outcome, run_seed
+
+pytestmark = pytest.mark.slow
+
+
+def plan(seed: int, **faults: float) -> Plan:
+    """A minute and a half with these faults only; values are mean seconds between two."""
+    made = Plan.of(seed, 1.5)
+    made.faults = faults
+    return made
+
+
+def run(chosen: Plan) -> Outcome:
+    return run_seed(chosen.seed, plan=chosen)
+
+
+@pytest.mark.parametrize("seed", [6001, 6003, 6005])
+def test_nothing_is_lost_in_power_cuts_of_all_brokers_where_each_batch_is_synced(seed: int) -> None:
+    chosen = plan(seed)
+    chosen.make_durable(random.Random(seed))
+    chosen.faults = {"power_brokers": 20.0, "power_leader": 15.0, "kill_broker": 20.0}
+    outcome = run(chosen)
+    assert outcome.faults["power_brokers"]
+    assert outcome.counts["acknowledged records found"]
+    assert not outcome.counts.get("partitions excused")
+
+
+def test_such_power_cuts_are_found_to_lose_records_where_batches_are_not_synced() -> None:
+    """What the test above can see at all."""
+    chosen = plan(6001)
+    chosen.make_durable(random.Random(6001))
+    del chosen.broker_settings["log.flush.interval.messages"]
+    chosen.faults = {"power_brokers": 20.0, "power_leader": 15.0}
+    with pytest.raises(BaseExceptionGroup):
+        run(chosen)
