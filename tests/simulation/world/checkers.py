@@ -3,7 +3,7 @@
 Ensemble: one transaction per zxid on every member, one leader per epoch, an epoch's transactions
 only after all of those before, ephemerals only of sessions that live, no session ended early.
 Brokers: leader epochs and controller epochs only grow, one leader per epoch, replicas hold the same
-bytes below their high watermarks, every core's own `check`.
+bytes below their high watermarks, what is committed is on all of the ISR, every core's own `check`.
 """
 
 import json
@@ -13,8 +13,10 @@ from collections.abc import Callable
 import trio
 
 from ottla.broker.ids import TopicPartition
+from ottla.broker.partitions.partition import Partition
 from ottla.coordinator.tree.tree import Tree
 from tests.simulation.world.clients.ensemble import EnsembleHistory
+from tests.simulation.world.committed import CommittedChecker
 from tests.simulation.world.history import History, Violation
 from tests.simulation.world.nodes import Node
 from tests.simulation.world.replicas import batches, compacted_difference
@@ -118,6 +120,8 @@ class BrokerChecker:
         self._samples = 0
         self.tainted: dict[TopicPartition, set[int]] = {}  # lost unsynced bytes while in sync
         self.on_state: list[Callable[[TopicPartition], None]] = []
+        self._committed = CommittedChecker()
+        self._nodes: list[Node] = []  # brokers, as of the last sample
 
     # Znodes
 
@@ -148,6 +152,10 @@ class BrokerChecker:
         isr = set(state["isr"])
         if not isr:
             raise Violation(f"{tp}: nobody is in sync")
+        if state["controller_epoch"] != self._controller_epoch:
+            raise Violation(
+                f"{tp}: {state} was written in controller epoch {self._controller_epoch}"
+            )
         if before is not None:
             if state["leader_epoch"] < before["leader_epoch"]:
                 raise Violation(f"{tp}: {state} after {before}")
@@ -161,6 +169,16 @@ class BrokerChecker:
             tainted &= isr
             if tainted >= isr:
                 self.excuse(tp, f"all of the ISR {sorted(isr)} lost power")
+        copies = {}
+        for node in self._nodes:
+            partition = node.handle and node.handle.services.partitions.get(tp)
+            if partition is not None:
+                copies[_number(node)] = partition
+        self._check_committed(tp, copies)
+
+    def _check_committed(self, tp: TopicPartition, copies: dict[int, Partition]) -> None:
+        if tp not in self._history.excused:
+            self._committed.check(tp, self.states[tp], copies, self.tainted.get(tp, set()))
 
     def excuse(self, tp: TopicPartition, reason: str) -> None:
         self._history.excused.setdefault(tp, reason)
@@ -178,6 +196,8 @@ class BrokerChecker:
 
     def sample(self, nodes: list[Node]) -> None:
         self._samples += 1
+        self._nodes = nodes
+        copies: dict[TopicPartition, dict[int, Partition]] = {}
         for node in nodes:
             if node.handle is None:
                 continue
@@ -186,6 +206,7 @@ class BrokerChecker:
             services.groups.check()
             for partition in services.partitions:
                 partition.check()
+                copies.setdefault(partition.tp, {})[_number(node)] = partition
                 if not self._samples % 15:
                     partition.log.check()  # reads it all
                 if partition.is_leader:
@@ -196,6 +217,8 @@ class BrokerChecker:
                             f"{partition.tp}: {leader} and {node.name} lead in epoch"
                             f" {partition.leader_epoch}"
                         )
+        for tp in self.states:
+            self._check_committed(tp, copies.get(tp, {}))
 
     def compare(self, nodes: list[Node]) -> None:
         """Replicas hold the same below the lower of their high watermarks; see `replicas`."""
@@ -231,6 +254,10 @@ class BrokerChecker:
                 f"{tp}: {name} and {other_name} differ between {start} and {end}"
                 f" ({len(left)} and {len(right)} bytes)"
             )
+
+
+def _number(broker: Node) -> int:
+    return int(broker.name.rpartition("-")[2])
 
 
 __all__ = ["BrokerChecker", "EnsembleChecker"]
