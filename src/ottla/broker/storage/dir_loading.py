@@ -151,12 +151,12 @@ class DirLoader:
             self._events.warning("log.recovery_moved", partition=str(tp), reason=str(error))
             return False
         assert isinstance(recovered, Recovered), "a recovery is one step"
-        bound = self._events.bind(partition=str(tp))
-        replay(recovered.notes, bound)
+        events = self._events.bind(partition=str(tp))
+        replay(recovered.notes, events)
         if recovered.error is not None:
             raise recovered.error
         took = round(trio.current_time() - started, 3)
-        bound.info("log.checked", bytes=size, bytes_cut=recovered.bytes_cut, seconds=took)
+        events.info("log.checked", bytes=size, bytes_cut=recovered.bytes_cut, seconds=took)
         return True
 
 
