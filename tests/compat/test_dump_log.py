@@ -1,11 +1,5 @@
-"""scripts/dump-log.sh prints what Kafka's own `kafka-dump-log.sh` does, to the last character.
+"""scripts/dump-log.sh prints what Kafka's own `kafka-dump-log.sh` does, to the last character."""
 
-`OTTLA_KAFKA_LIBS` names a directory with the jars of org.apache.kafka:kafka_2.13:3.9.1 and what it
-depends on. Without it, or without Java, the test is skipped.
-"""
-
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -28,16 +22,15 @@ from ottla.runtime.memory import RecordingEvents
 from ottla.runtime.real_disk import RealDisk
 from ottla.scripts.dump_log import main
 from tests.compat.test_kafka_reads_our_files import written_log
+from tests.support.jars import KAFKA
 
-LIBS = os.environ.get("OTTLA_KAFKA_LIBS", "")
+LIBS = KAFKA.named()
 NOW_MS = 1_700_000_000_000
 
 pytestmark = [
     pytest.mark.compat,
     pytest.mark.slow,
-    pytest.mark.skipif(
-        not LIBS or shutil.which("java") is None, reason="needs Java and OTTLA_KAFKA_LIBS"
-    ),
+    pytest.mark.skipif(LIBS is None, reason="needs Java and OTTLA_KAFKA_LIBS"),
 ]
 
 

@@ -2,9 +2,7 @@
 horizons, kept markers, merged indexes. Needs what test_kafka_reads_our_files needs.
 """
 
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -25,8 +23,9 @@ from ottla.protocol.kafka.records import (
 from ottla.runtime.memory import RecordingEvents
 from ottla.runtime.real_disk import RealDisk
 from tests.support.compactions import compact_now, headers_of
+from tests.support.jars import KAFKA
 
-LIBS = os.environ.get("OTTLA_KAFKA_LIBS", "")
+LIBS = KAFKA.named()
 NOW_MS = 1_700_000_000_000
 CONFIG = LogConfig(
     segment_bytes=8000,
@@ -38,9 +37,7 @@ CONFIG = LogConfig(
 pytestmark = [
     pytest.mark.compat,
     pytest.mark.slow,
-    pytest.mark.skipif(
-        not LIBS or shutil.which("java") is None, reason="needs Java and OTTLA_KAFKA_LIBS"
-    ),
+    pytest.mark.skipif(LIBS is None, reason="needs Java and OTTLA_KAFKA_LIBS"),
 ]
 
 

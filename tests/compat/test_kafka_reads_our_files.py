@@ -4,8 +4,6 @@
 depends on. Without it, or without Java, the test is skipped.
 """
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 from uuid import UUID
@@ -25,16 +23,15 @@ from ottla.protocol.kafka.records import (
 )
 from ottla.runtime.memory import RecordingEvents
 from ottla.runtime.real_disk import RealDisk
+from tests.support.jars import KAFKA
 
-LIBS = os.environ.get("OTTLA_KAFKA_LIBS", "")
+LIBS = KAFKA.named()
 NOW_MS = 1_700_000_000_000
 
 pytestmark = [
     pytest.mark.compat,
     pytest.mark.slow,
-    pytest.mark.skipif(
-        not LIBS or shutil.which("java") is None, reason="needs Java and OTTLA_KAFKA_LIBS"
-    ),
+    pytest.mark.skipif(LIBS is None, reason="needs Java and OTTLA_KAFKA_LIBS"),
 ]
 
 

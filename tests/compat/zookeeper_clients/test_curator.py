@@ -4,7 +4,6 @@
 what it depends on. Without it, or without a JDK, the test is skipped.
 """
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.compat.zookeeper_differential.servers import ottla
+from tests.support.jars import CURATOR
 
-LIBS = os.environ.get("OTTLA_CURATOR_LIBS", "")
+LIBS = CURATOR.named()
 RECIPES = {
     "atomic long", "cache", "double barrier", "group member", "leader latch", "mutex",
     "persistent node", "persistent watcher", "queue", "read-write lock", "semaphore",
@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.compat,
     pytest.mark.slow,
     pytest.mark.skipif(
-        not LIBS or shutil.which("javac") is None, reason="needs a JDK and OTTLA_CURATOR_LIBS"
+        LIBS is None or shutil.which("javac") is None, reason="needs a JDK and OTTLA_CURATOR_LIBS"
     ),
 ]
 

@@ -6,21 +6,21 @@ comparison; the rest is equal to the last character.
 """
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.compat.zookeeper_differential.servers import libraries, ottla, zookeeper
+from tests.compat.zookeeper_differential.servers import ottla, zookeeper
+from tests.support.jars import ZOOKEEPER
 
-JARS = libraries()
+JARS = ZOOKEEPER.named()
 
 pytestmark = [
     pytest.mark.compat,
     pytest.mark.slow,
     pytest.mark.skipif(
-        JARS is None or not list(JARS.glob("commons-cli-*.jar")) or shutil.which("java") is None,
+        JARS is None or not list(JARS.glob("commons-cli-*.jar")),
         reason="needs Java, and OTTLA_ZOOKEEPER_LIBS with the jars of ZooKeeper and commons-cli",
     ),
 ]

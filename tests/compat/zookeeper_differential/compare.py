@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.compat.zookeeper_differential.servers import libraries, ottla, zookeeper
+from tests.compat.zookeeper_differential.servers import ottla, zookeeper
 from tests.compat.zookeeper_differential.steps import LETTERS, conversation
 from tests.compat.zookeeper_differential.world import World
+from tests.support.jars import ZOOKEEPER
 
 Ports = tuple[Sequence[int], Sequence[int]]
 """Of ZooKeeper's members and of Ottla's."""
@@ -45,7 +46,7 @@ def main() -> int:
     parser.add_argument("--stop", action="store_true", help="at the first difference")
     parser.add_argument("--tail", type=int, default=8, help="lines of each difference")
     wanted = parser.parse_args()
-    jars = libraries()
+    jars = ZOOKEEPER.named()
     if jars is None:
         print("OTTLA_ZOOKEEPER_LIBS must name the jars of ZooKeeper 3.9; java must be there")
         return 2

@@ -1,7 +1,5 @@
 """The two servers of a differential run, each a process with a directory of its own."""
 
-import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,12 +19,6 @@ _KEYS = {
     "tickTime": "2000",
     "znode.container.checkIntervalMs": "86400000",  # nothing goes by itself
 }
-
-
-def libraries() -> Path | None:
-    """The directory with the jars of Apache ZooKeeper 3.9 and what they need."""
-    directory = os.environ.get("OTTLA_ZOOKEEPER_LIBS")
-    return Path(directory) if directory and shutil.which("java") else None
 
 
 def free_port() -> int:
@@ -116,4 +108,4 @@ def _is_serving(port: int) -> bool:
         return False
 
 
-__all__ = ["SUPER_DIGEST", "libraries", "ottla", "zookeeper"]
+__all__ = ["SUPER_DIGEST", "ottla", "zookeeper"]

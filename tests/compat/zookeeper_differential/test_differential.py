@@ -10,7 +10,8 @@ from contextlib import ExitStack
 import pytest
 
 from tests.compat.zookeeper_differential.compare import difference
-from tests.compat.zookeeper_differential.servers import libraries, ottla, zookeeper
+from tests.compat.zookeeper_differential.servers import ottla, zookeeper
+from tests.support.jars import ZOOKEEPER
 
 pytestmark = [pytest.mark.compat, pytest.mark.slow]
 
@@ -20,7 +21,7 @@ STEPS = 60
 
 @pytest.fixture(scope="module", params=[1, 3], ids=["one member", "three members"])
 def ports(request, tmp_path_factory):
-    jars = libraries()
+    jars = ZOOKEEPER.named()
     if jars is None:
         pytest.skip("OTTLA_ZOOKEEPER_LIBS must name the jars of ZooKeeper 3.9; java must be there")
     place = tmp_path_factory.mktemp("differential")
