@@ -1,5 +1,7 @@
 """The simulation finds bugs that are planted; the table of all is `docs/planted-bugs.md`."""
 
+from inspect import getattr_static
+
 import pytest
 
 from tests.simulation.world.planted import PLANTED, find, plant
@@ -23,8 +25,8 @@ def test_planted_bug_is_found(name: str) -> None:
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_bug_goes_again(name: str) -> None:
     make = PLANTED[name].make
-    before = [vars(owner)[attribute] for owner, attribute, _ in make()]
+    before = [getattr_static(owner, attribute) for owner, attribute, _ in make()]
     with plant(name):
-        planted = [vars(owner)[attribute] for owner, attribute, _ in make()]
-    assert [vars(owner)[attribute] for owner, attribute, _ in make()] == before
+        planted = [getattr_static(owner, attribute) for owner, attribute, _ in make()]
+    assert [getattr_static(owner, attribute) for owner, attribute, _ in make()] == before
     assert all(bad is not good for bad, good in zip(planted, before, strict=True))

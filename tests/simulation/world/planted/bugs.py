@@ -63,18 +63,25 @@ def planted(what: str, **directions: object) -> Callable:
     return add
 
 
+_INHERITED = object()
+
+
 @contextmanager
 def plant(name: str) -> Iterator[None]:
     """The product with one bug more."""
     patches = PLANTED[name].make()
-    before = [(owner, attribute, vars(owner)[attribute]) for owner, attribute, _ in patches]
+    before = [vars(owner).get(attribute, _INHERITED) for owner, attribute, _ in patches]
     for owner, attribute, bad in patches:
+        assert hasattr(owner, attribute), (owner, attribute)
         setattr(owner, attribute, bad)
     try:
         yield
     finally:
-        for owner, attribute, good in before:
-            setattr(owner, attribute, good)
+        for (owner, attribute, _), good in zip(patches, before, strict=True):
+            if good is _INHERITED:
+                delattr(owner, attribute)
+            else:
+                setattr(owner, attribute, good)
 
 
 __all__ = ["PLANTED", "Bug", "Patch", "plant", "planted"]

@@ -9,6 +9,7 @@ from ottla.coordinator.consensus.leadership import Leadership
 from ottla.coordinator.node import Node
 from ottla.coordinator.store import store as store_module
 from ottla.coordinator.store.txn_log import SegmentWriter
+from ottla.coordinator.tree.decide import Decider
 from ottla.coordinator.tree.pending import Overlay
 from ottla.coordinator.tree.sessions import SessionTracker
 from ottla.coordinator.tree.tree import Tree
@@ -87,6 +88,17 @@ def _decided_without_the_pending() -> list[Patch]:
             self._nodes = kept
 
     return [(Overlay, "open", look)]
+
+
+@planted("a write that comes late from where the client was before its session moved is done")
+def _write_after_the_move() -> list[Patch]:
+    original = Decider._require_session
+
+    def require(self, session_id: int, member_id: int) -> None:
+        at = self._overlay.session_member(session_id)
+        original(self, session_id, member_id if at is None else at)
+
+    return [(Decider, "_require_session", require)]
 
 
 @planted("a session's ephemerals stay when it ends")

@@ -2,9 +2,12 @@
 
 from ottla.broker.groups.producer_ids import ProducerIdAllocator
 from ottla.broker.partitions.partition import Partition
+from ottla.broker.partitions.replica_set import ReplicaSet
 from ottla.broker.replication.leader import LeaderReplica
+from ottla.broker.storage.compaction_records import LatestOffsets
 from ottla.broker.storage.log import Log
 from ottla.broker.storage.producers import Producers
+from ottla.protocol.kafka.errors import ErrorCode
 from tests.simulation.world.planted.bugs import Patch, planted
 
 _KILLS = {"kill_broker": 4.0, "reset": 15.0}
@@ -157,3 +160,44 @@ def _producer_ids_given_twice() -> list[Patch]:
         original(self, first_block)
 
     return [(ProducerIdAllocator, "__init__", begin)]
+
+
+@planted(
+    "what flush.messages=1 promises to be on disk is acknowledged before it is",
+    faults={"power_brokers": 12.0, "power_leader": 8.0},
+    settings={"log.flush.interval.messages": "1"},
+    changes={"durable": True},
+)
+def _ack_before_flush() -> list[Patch]:
+    original = Log._append
+
+    def append(self, *args) -> None:
+        original(self, *args)
+        self.settled_end = self.log_end
+
+    return [(Log, "_append", append)]
+
+
+@planted("a replica stays when its topic is deleted")
+def _deletion_forgotten() -> list[Patch]:
+    return [(ReplicaSet, "_delete", lambda self, tp, partition: ErrorCode.NONE)]
+
+
+@planted(
+    "the cleaner drops the newest record of a key, too",
+    settings={
+        "offsets.topic.segment.bytes": "2000",
+        "log.cleaner.backoff.ms": "1000",
+        "log.cleaner.min.cleanable.ratio": "0.01",
+    },
+    changes={"groups": 2, "group_members": 3},
+)
+def _newest_record_dropped() -> list[Patch]:
+    original = LatestOffsets.is_superseded
+    return [
+        (
+            LatestOffsets,
+            "is_superseded",
+            lambda self, key, offset: original(self, key, offset - 1),
+        )
+    ]
