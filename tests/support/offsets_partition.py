@@ -7,6 +7,8 @@ from ottla.broker.ids import TopicPartition
 from ottla.broker.storage.log import AppendInfo, Log
 from ottla.broker.storage.log_config import LogConfig
 from ottla.broker.storage.producers import Origin
+from ottla.broker.storage.reading import FileRange
+from ottla.broker.storage.segment import CorruptLog
 from ottla.runtime.interfaces import BytesLike
 from ottla.runtime.memory import FixedWallClock, RecordingEvents
 from ottla.runtime.memory_disk import MemoryDisk
@@ -18,10 +20,10 @@ class OffsetsReplica:
     def __init__(self, tp: TopicPartition, wall_clock: FixedWallClock) -> None:
         self.tp = tp
         self.wall_clock = wall_clock
-        disk = MemoryDisk()
-        disk.make_dirs(f"/log/{tp}")
+        self.disk = MemoryDisk()
+        self.disk.make_dirs(f"/log/{tp}")
         self.log = Log.open(
-            disk,
+            self.disk,
             f"/log/{tp}",
             tp,
             LogConfig(cleanup_policy=frozenset({"compact"})),
@@ -70,6 +72,14 @@ class OffsetsReplica:
     def resign(self) -> None:
         self.is_leader = False
         self._wake()
+
+    def is_damaged(self, records: FileRange, offset: int) -> bool:
+        """Nobody has anything better."""
+        try:
+            self.log.verify(records)
+        except CorruptLog:
+            return True
+        return False
 
     def is_committed(self, end: int) -> bool:
         return self.high_watermark >= end

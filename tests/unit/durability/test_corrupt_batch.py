@@ -7,9 +7,16 @@ import trio.testing
 from ottla.broker.ids import TopicPartition
 from ottla.broker.storage.segment import CorruptLog
 from ottla.protocol.kafka.errors import ErrorCode
+from ottla.protocol.kafka.messages.find_coordinator import FindCoordinatorRequest
+from ottla.protocol.kafka.messages.offset_commit import (
+    OffsetCommitRequest,
+    OffsetCommitRequestPartition,
+    OffsetCommitRequestTopic,
+)
+from ottla.protocol.kafka.messages.offset_fetch import OffsetFetchRequest, OffsetFetchRequestTopic
 from ottla.runtime.memory import MemoryDisk
 from tests.support.logs import append, batch, open_log, records_of
-from tests.support.memory_cluster import memory_cluster
+from tests.support.memory_cluster import MemoryCluster, memory_cluster
 from tests.unit.durability.test_failed_log_dirs import produce, wait_moved
 
 LOG = "/t-0/00000000000000000000.log"
@@ -76,3 +83,58 @@ async def test_a_follower_that_cannot_use_a_batch_makes_a_sound_replica_the_lead
             await cluster.wait_ready("t", 3)
         for _, partition in cluster.replicas_of("t"):
             assert [record.value for record in records_of(partition.log)] == values
+
+
+@pytest.mark.slow
+async def test_a_group_home_with_a_damaged_batch_leaves_the_groups_to_a_sound_replica(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Committed offsets are not forgotten where another replica has them."""
+    settings = {"offsets_topic_num_partitions": "1", "offsets_topic_replication_factor": "3"}
+    async with memory_cluster(3, **settings) as cluster:
+        await cluster.create_topic("t")
+        tp = TopicPartition("__consumer_offsets", 0)
+        await cluster.ask(1, FindCoordinatorRequest(key="g"), 3)  # which makes the topic
+        with trio.fail_after(60):
+            await cluster.wait_ready(tp.topic, 3)
+        home = cluster.leader_of(tp.topic)
+        partition = cluster.services(home).partitions.get(tp)
+        next_home = next(broker for broker in partition.replicas if broker != home)
+        await commit(cluster, home, 5)
+        with trio.fail_after(60):
+            while cluster.services(next_home).partitions.get(tp).log.log_end < 1:  # noqa: ASYNC110
+                await trio.sleep(0.1)
+        path = f"/data/{tp}/00000000000000000000.log"
+        cluster.disks[next_home].flip_bit(path, 80, 3)
+        await cluster.stop(home)
+        sound = ({1, 2, 3} - {home, next_home}).pop()
+        request = OffsetFetchRequest(
+            group_id="g", topics=[OffsetFetchRequestTopic(name="t", partition_indexes=[0])]
+        )
+        with trio.fail_after(60):
+            while True:
+                answer = await cluster.ask(sound, request, 5)
+                if answer.error_code == 0:
+                    break
+                await trio.sleep(0.2)
+        assert answer.topics[0].partitions[0].committed_offset == 5
+        assert cluster.events[next_home].named("log.corrupt_batch_found")
+
+
+async def commit(cluster: MemoryCluster, broker: int, offset: int) -> None:
+    """Of the group "g" for t-0, until it is taken."""
+    row = OffsetCommitRequestPartition(
+        partition_index=0, committed_offset=offset, committed_metadata=""
+    )
+    request = OffsetCommitRequest(
+        group_id="g",
+        generation_id_or_member_epoch=-1,
+        member_id="",
+        topics=[OffsetCommitRequestTopic(name="t", partitions=[row])],
+    )
+    with trio.fail_after(60):
+        while True:
+            answer = await cluster.ask(broker, request, 6)
+            if answer.topics[0].partitions[0].error_code == 0:
+                return
+            await trio.sleep(0.2)

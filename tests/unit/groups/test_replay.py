@@ -2,6 +2,8 @@
 
 import random
 
+import pytest
+
 from ottla.broker.groups.group import Group
 from ottla.broker.groups.records import (
     encode_group,
@@ -13,6 +15,7 @@ from ottla.broker.groups.replay import Replay
 from ottla.broker.groups.settings import OFFSETS_TOPIC, GroupSettings
 from ottla.broker.groups.values import GroupRecord, Moment, OffsetEntry
 from ottla.broker.ids import TopicPartition
+from ottla.broker.storage.reading import FileRange
 from ottla.protocol.kafka.compression import Codec
 from ottla.protocol.kafka.records import (
     ABORT_MARKER,
@@ -20,8 +23,10 @@ from ottla.protocol.kafka.records import (
     ControlMarker,
     build_batch,
     build_control_batch,
+    iter_headers,
 )
 from ottla.runtime.memory import FixedWallClock, RecordingEvents
+from ottla.runtime.memory_disk import Flip
 from tests.support.offsets_partition import OffsetsReplica
 
 NOW = Moment(0.0, 1_700_000_000_000)
@@ -130,6 +135,41 @@ async def test_record_that_makes_no_sense_is_left_out_with_an_event() -> None:
     groups = await log.load()
     assert groups["h"].offsets.get(TP).offset == 5
     assert len(log.events.named("groups.record_skipped")) == 3
+
+
+def flip(log: Replayed, at: int) -> Flip:
+    """A bit of the byte `at` of the second batch reads wrong."""
+    path = f"/log/{log.partition.tp}/{0:020}.log"
+    (_, _), (second, _), *_ = iter_headers(log.partition.disk.read(path))
+    return log.partition.disk.flip_bit(path, second + at, 3)
+
+
+@pytest.mark.parametrize(("at", "groups_left"), [(70, {"a", "c"}), (11, {"a"})])
+async def test_batch_that_is_damaged_everywhere_is_left_out_with_an_event(
+    at: int, groups_left: set[str]
+) -> None:
+    log = Replayed()
+    for group in "abc":
+        log.write(offset(1, group))
+    flip(log, at)
+    assert set(await log.load()) == groups_left
+    assert log.events.named("groups.batch_skipped") or log.events.named("groups.log_unreadable")
+
+
+@pytest.mark.parametrize("at", [70, 11, 8])
+async def test_batch_that_reads_right_when_looked_at_again_counts(at: int) -> None:
+    log = Replayed()
+    for group in "abc":
+        log.write(offset(1, group))
+    wrong = flip(log, at)
+
+    def is_damaged(_records: FileRange, _offset: int) -> bool:
+        wrong.undo()
+        return False
+
+    log.partition.is_damaged = is_damaged
+    assert set(await log.load()) == {"a", "b", "c"}
+    assert not log.events.named("groups.batch_skipped")
 
 
 async def test_other_groups_records_are_passed_over() -> None:

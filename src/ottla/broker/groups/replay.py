@@ -1,7 +1,8 @@
 """Reads a partition of the offsets topic and applies its records, as a new owner of its groups.
 
 Transactional offsets count from their commit marker on. A record that makes no sense is left out
-with an event: the others are worth more than a group home that does not start.
+with an event: the others are worth more than a group home that does not start. So is a batch that
+the disk damaged, if no replica in sync has it sound; if one has, that one becomes the home.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import trio
 from ottla.broker.groups.group import Group
 from ottla.broker.groups.records import GroupKey, OffsetKey, decode_group, decode_key, decode_offset
 from ottla.broker.groups.seam import OffsetsPartition
+from ottla.broker.storage.reading import FileRange
 from ottla.protocol.kafka.errors import DecodeError
 from ottla.protocol.kafka.records import (
     COMMIT_MARKER,
@@ -25,8 +27,15 @@ from ottla.protocol.kafka.records import (
 )
 from ottla.runtime.interfaces import Events
 
+_READS_MAX = 3
+"""How often bytes are read that are wrong now and right when one looks again."""
+
 _RECORDS_PER_TURN = 200
 """How many records are applied before other tasks get their turn: about a millisecond."""
+
+
+class _ReadAgain(Exception):
+    """The bytes on the disk are right, what was read was not."""
 
 
 @dataclass(slots=True)
@@ -38,35 +47,59 @@ class Replay:
     buffer_bytes: int
     events: Events
     records: int = 0
+    reads: int = 0  # of the same bytes
     open_transactions: dict[int, dict[str, None]] = field(default_factory=dict)  # producer -> ids
 
     async def run(self) -> None:
-        """Apply everything up to the log's end as of now. BrokerError, OSError of the log."""
+        """Apply everything up to the log's end as of now. BrokerError, OSError of the log.
+
+        CorruptLog: it is damaged, and the leadership moves to a replica that is not.
+        """
         log = self.partition.log
         offset, end = log.log_start, log.log_end
         since_turn = 0
         while offset < end:
             found = log.read(offset, self.buffer_bytes, end=end, at_least_one=True).data
-            data = found if isinstance(found, bytes) else found.read()
+            if isinstance(found, bytes):
+                break  # compaction took the end
+            data = found.read()
             before = offset
             try:
                 for position, header in iter_headers(data):
-                    applied = self._apply_batch(data, position, header)
+                    applied = self._apply_batch(found, data, position, header)
                     offset = header.last_offset + 1
                     since_turn += applied + 1
                     if since_turn >= _RECORDS_PER_TURN:
                         since_turn = 0
                         await trio.lowlevel.checkpoint()
+                if offset == before:
+                    raise CorruptRecord("its length is wrong")
+                self.reads = 0
+            except _ReadAgain:
+                continue
             except CorruptRecord as error:
+                if self._reads_right_now(found, offset):
+                    continue
                 self._skipped("groups.log_unreadable", offset, error)
                 return
-            if offset == before:
-                return  # nothing whole is left: compaction took the end, or it is being written
         await trio.lowlevel.checkpoint()
 
-    def _apply_batch(self, data: bytes, position: int, header: BatchHeader) -> int:
+    def _reads_right_now(self, found: FileRange, offset: int) -> bool:
+        """What to do about bytes that are no sound batches. CorruptLog, see `run`."""
+        self.reads += 1
+        return not self.partition.is_damaged(found, offset) and self.reads < _READS_MAX
+
+    def _apply_batch(
+        self, found: FileRange, data: bytes, position: int, header: BatchHeader
+    ) -> int:
         try:
             validate_crc(data, position, header)
+        except CorruptRecord as error:
+            if self._reads_right_now(found, header.base_offset):
+                raise _ReadAgain from None
+            self._skipped("groups.batch_skipped", header.base_offset, error)
+            return 1
+        try:
             if header.is_control:
                 marker = read_control_marker(data, position)
                 if marker is not None:

@@ -4,18 +4,13 @@ from typing import Protocol
 
 from ottla.broker.ids import TopicPartition
 from ottla.broker.storage.producers import Origin
+from ottla.broker.storage.reading import FileRange
 from ottla.runtime.interfaces import BytesLike
-
-
-class Range(Protocol):
-    """Bytes of a segment that are not read yet."""
-
-    def read(self) -> bytes: ...
 
 
 class Read(Protocol):
     @property
-    def data(self) -> Range | bytes: ...
+    def data(self) -> FileRange | bytes: ...
 
 
 class OffsetsLog(Protocol):
@@ -56,9 +51,16 @@ class OffsetsPartition(Protocol):
 
     def is_committed(self, end: int) -> bool: ...
 
+    def is_damaged(self, records: FileRange, offset: int) -> bool:
+        """Whether `records`, which could not be used, are damaged in the log and nowhere better.
+
+        CorruptLog: they are better in another replica, and this one gives its log up.
+        """
+        ...
+
     async def wait_committed(self, end: int) -> None:
         """NotLeader, also after a mere change of epoch; NotEnoughReplicasAfterAppend."""
         ...
 
 
-__all__ = ["Appended", "OffsetsLog", "OffsetsPartition", "Range", "Read"]
+__all__ = ["Appended", "OffsetsLog", "OffsetsPartition", "Read"]

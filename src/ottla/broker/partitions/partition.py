@@ -424,6 +424,19 @@ class Partition:
             raise
         return FetchInfo(read.data, high_watermark, stable, Offset(log.log_start))
 
+    def is_damaged(self, records: FileRange, offset: int) -> bool:
+        """Whether `records`, which could not be used, are damaged in the log and nowhere better.
+
+        CorruptLog: they are better in another replica, and this one gives its log up.
+        """
+        try:
+            self._verify(records, offset)
+        except CorruptLog:
+            if self.log.is_closed:
+                raise
+            return True
+        return False
+
     def _verify(self, records: FileRange, offset: int) -> None:
         """Look whether it is our fault that a follower could not use what it got."""
         try:
