@@ -32,12 +32,16 @@ class PrintedEvents:
 
 
 async def main(wanted):
-    members = {int(me): Address("127.0.0.1", port) for me, port in wanted["peers"].items()}
+    hosts = wanted.get("hosts", {})
+    members = {
+        int(me): Address(hosts.get(me, "127.0.0.1"), port) for me, port in wanted["peers"].items()
+    }
     settings = CoordinatorSettings(
         data_dir=wanted["data"],
         my_id=wanted["me"],
         members=members,
-        client_address=Address("127.0.0.1", wanted["client_port"]),
+        client_address=Address(hosts.get(str(wanted["me"]), "127.0.0.1"), wanted["client_port"]),
+        tick_time_ms=wanted.get("tick_time_ms", 2000),
         four_letter_whitelist=frozenset({"*"}),
     )
     stop = trio.Event()
