@@ -142,6 +142,22 @@ def test_the_ledger_settles_what_was_lost():
         ledger.check()
 
 
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_what_was_sent_on_an_old_connection_is_over_with_the_next(is_answered):
+    ledger = Ledger()
+    ledger.end(ledger.begin("one", "/r", CREATE), DONE)
+    late = ledger.begin("one", "/r", put(b"b"))
+    ledger.settle("one", [late])
+    ledger.end(ledger.begin("two", "/r", READ), (0, b"a"))
+    if is_answered:
+        ledger.end(late, 1)
+    else:
+        ledger.lose(late)
+        ledger.end(ledger.begin("two", "/r", READ), (1, b"b"))
+    with pytest.raises(Violation):
+        ledger.check()
+
+
 def test_what_is_too_much_is_counted_not_failed(monkeypatch):
     monkeypatch.setattr(linearizability, "CONFIGURATIONS_MAX", 50)
     ledger = Ledger()

@@ -55,11 +55,12 @@ class Operation(NamedTuple):
     version: int = ANY_VERSION
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Call:
     """One call. `invoked` and `returned` are places in the order of all that clients saw.
 
-    `result` is the state for READ, the new version for SET, else an Outcome.
+    `result` is the state for READ, the new version for SET, else an Outcome. `ends` is the latest
+    moment of its effect, if that is known before it returns.
     """
 
     who: str
@@ -67,6 +68,7 @@ class Call:
     invoked: float
     returned: float = math.inf
     result: object = Outcome.LOST
+    ends: float = math.inf
 
     @property
     def is_lost(self) -> bool:
@@ -215,16 +217,25 @@ class Ledger:
         return call
 
     def end(self, call: Call, result: object) -> None:
-        call.returned, call.result = next(self._clock), result
+        call.returned, call.result = min(next(self._clock), call.ends), result
 
     def lose(self, call: Call) -> None:
         """The connection broke before the answer."""
-        self._unsettled.setdefault(call.who, []).append(call)
+        if call.ends < math.inf:
+            call.returned = call.ends
+        else:
+            self._unsettled.setdefault(call.who, []).append(call)
 
-    def settle(self, who: str) -> None:
-        """A new connection was granted: what was lost before has happened by now, or never will."""
+    def settle(self, who: str, under_way: Iterable[Call] = ()) -> None:
+        """A new connection was granted: what was lost before has happened by now, or never will.
+
+        So it is with what is `under_way` on older connections, whether its answer comes or not.
+        """
+        now = next(self._clock)
         for call in self._unsettled.pop(who, ()):
-            call.returned = next(self._clock)
+            call.returned = now
+        for call in under_way:
+            call.ends = min(call.ends, now)
 
     def check(self) -> int:
         """Check each path; how many calls there were. Violation."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import trio
 
 from ottla.broker.ids import TopicPartition
+from ottla.runtime.interfaces import Address
 from tests.simulation.world import determinism
 from tests.simulation.world.checkers import BrokerChecker, EnsembleChecker
 from tests.simulation.world.clients.admin import Admin
@@ -16,6 +17,7 @@ from tests.simulation.world.clients.ensemble import EnsembleActor, EnsembleHisto
 from tests.simulation.world.clients.groups import GroupMember
 from tests.simulation.world.clients.port import KafkaPort
 from tests.simulation.world.clients.producers import Producer
+from tests.simulation.world.clients.wanderers import Wanderer
 from tests.simulation.world.faults import Faults
 from tests.simulation.world.history import History, Violation
 from tests.simulation.world.machines import SimDisk, SimEvents, SimWallClock, Timeline
@@ -96,7 +98,7 @@ class World:
         self._producers_done = 0
         self._readers: list[Reader] = []
         self._group_members: dict[str, list[GroupMember]] = {}
-        self._actors: list[EnsembleActor] = []
+        self._actors: list[EnsembleActor | Wanderer] = []
 
     def fail(self, error: BaseException) -> None:
         if self.failure is None:
@@ -126,7 +128,7 @@ class World:
         for at in range(1, plan.members + 1):
             body = coordinator_body(at, plan.members, plan.tick_ms, plan.snap_count)
             node = self._node(f"member-{at}", body, queue)
-            node.on_started.append(self.ensemble_checker.watch)
+            node.on_started += (self.ensemble_checker.watch, self.facts.watch)
             self.members.append(node)
         for at in range(1, plan.brokers + 1):
             body = broker_body(at, plan.members, plan.broker_settings)
@@ -277,6 +279,18 @@ class World:
             )
             self._actors.append(actor)
             nursery.start_soon(actor.run)
+        if plan.ensemble_clients:
+            wanderer = Wanderer(
+                "zk-wanderer",
+                self.fabric.at("zk-wanderer"),
+                [Address(f"member-{at}", ENSEMBLE_PORT) for at in range(1, plan.members + 1)],
+                facts=self.facts,
+                history=self.history,
+                rng=self._draw(),
+                timeout_ms=plan.tick_ms * 3,
+            )
+            self._actors.append(wanderer)
+            nursery.start_soon(wanderer.run)
         self._admin_scope = trio.CancelScope()
         nursery.start_soon(self._administer, admin)
 
@@ -361,8 +375,7 @@ class World:
         for group, members in self._group_members.items():
             missing += self._missing_group(group, members, tps, healed_at)
         for actor in self._actors:
-            if actor.last_success_at < healed_at:
-                missing.append(f"{actor.name} does nothing")
+            missing += actor.missing(healed_at)
         return missing
 
     def _behind(self, reader: Reader) -> bool:
@@ -393,6 +406,7 @@ class World:
         self._look()
         self.ensemble_checker.compare(self.members)
         self.broker_checker.compare(self.brokers)
+        self.history.counts["calls found linearizable"] += self.facts.ledger.check()
         self.history.check_logs({reader.tp: reader.log for reader in self._readers})
         topics = self.members[0].handle.node.tree.nodes["/brokers/topics"].children or {}
         for node in self.brokers:

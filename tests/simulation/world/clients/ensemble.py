@@ -1,6 +1,13 @@
-"""Clients of the ensemble: counters by compare-and-set, ephemerals, watches, synced reads."""
+"""Clients of the ensemble, as the broker's client library serves them.
+
+Each has one session after the other and does several things at once on it: it bumps a counter by
+compare-and-set, owns ephemerals, watches, takes a lock (`locks`) and calls what is checked for
+linearizability (`registers`). `wanderers` are clients of their own making.
+"""
 
 import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import trio
 
@@ -14,23 +21,22 @@ from ottla.broker.ensemble.errors import (
     SessionExpired,
 )
 from ottla.broker.ensemble.replies import SessionState
+from ottla.broker.ensemble.watches import WatchEvent
 from ottla.protocol.zookeeper.opcodes import CreateMode
+from tests.simulation.world.clients.facts import (
+    COUNTER,
+    LOCKS,
+    SHARED,
+    EnsembleHistory,
+    register,
+)
+from tests.simulation.world.clients.locks import LockUser
+from tests.simulation.world.clients.registers import RegisterUser
 from tests.simulation.world.history import History, Violation
 from tests.simulation.world.machines import SimEvents
 from tests.simulation.world.network import SimNetwork
 
-COUNTER = "/sim/counter"
-
-
-class EnsembleHistory:
-    """What clients of the ensemble know about its state."""
-
-    def __init__(self) -> None:
-        self.versions: dict[int, str] = {}  # counter version -> who was told that it made it
-        self.newest = 0  # newest version that somebody was told of
-        self.heard: dict[int, float] = {}  # session -> when its last answered write was sent
-        self.closed: set[int] = set()  # sessions that asked for their end
-        self.timeouts: dict[int, float] = {}  # session -> s
+T = TypeVar("T")
 
 
 class EnsembleActor:
@@ -58,11 +64,16 @@ class EnsembleActor:
         self._client = EnsembleClient(
             network, connect, session_timeout_ms=timeout_ms, rng=rng, events=events
         )
+        self._lock = LockUser(name, self._client, facts, history, rng)
+        self._registers = RegisterUser(name, self._client, facts.ledger, rng)
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._client.run)
             self._client.on_state(self._on_state)
+            await self._ensure()
+            nursery.start_soon(self._lock.run)
+            nursery.start_soon(self._registers.run)
             while True:
                 await trio.sleep(self._rng.expovariate(1.0))
                 action = self._rng.choice((self._count, self._count, self._own, self._watch))
@@ -73,13 +84,22 @@ class EnsembleActor:
                 except (ConnectionLoss, SessionExpired):
                     self._history.counts["ensemble operations of unknown end"] += 1
 
+    def missing(self, since: float) -> list[str]:
+        """What did not work again after the moment `since`."""
+        idle = [self.name] if self.last_success_at < since else []
+        waiting = self._lock.last_held_at < since
+        return [f"{name} does nothing" for name in idle] + (
+            [f"{self.name} does not get the lock"] if waiting else []
+        )
+
     def _on_state(self, state: SessionState) -> None:
         if state is SessionState.CONNECTED:
             self._facts.timeouts[self._client.session.id] = self._client.session_timeout_ms / 1000
+            self._facts.ledger.settle(self.name)
         if state is SessionState.EXPIRED:
             self._seen = 0
 
-    async def _write(self, operation):
+    async def _write(self, operation: Awaitable[T]) -> T:
         sent, session = trio.current_time(), self._client.session.id
         result = await operation
         if session and session == self._client.session.id:
@@ -96,10 +116,7 @@ class EnsembleActor:
         try:
             data, stat = await client.get_data(COUNTER)
         except NoNode:
-            if floor:
-                raise Violation(f"{self.name}: after a sync the counter is not there") from None
-            await self._ensure()
-            return
+            raise Violation(f"{self.name}: the counter is not there") from None
         self._saw(stat.version, floor)
         if data != b"%d" % stat.version:
             raise Violation(f"{self.name}: version {stat.version} of the counter holds {data!r}")
@@ -128,11 +145,15 @@ class EnsembleActor:
         self._seen = version
 
     async def _ensure(self) -> None:
-        for path, data in (("/sim", b""), (COUNTER, b"0")):
-            try:
-                await self._write(self._client.create(path, data))
-            except NodeExists:
-                continue
+        for path, data in SHARED:
+            while True:
+                try:
+                    await self._client.create(path, data)
+                    break
+                except NodeExists:
+                    break
+                except (ConnectionLoss, SessionExpired):
+                    await self._client.wait_connected()
 
     async def _own(self) -> None:
         """An ephemeral: it is there as long as its session is, and can be seen after a write."""
@@ -158,24 +179,39 @@ class EnsembleActor:
         """A read that shows a change comes after the watch that announces it."""
         client, fired, arrived = self._client, [], trio.Event()
 
-        def on_event(event) -> None:
+        def on_event(event: WatchEvent) -> None:
             fired.append(event)
             arrived.set()
 
         began = client.sessions_begun
-        try:
-            _, stat = await client.get_data(COUNTER, watch=on_event)
-        except NoNode:
-            return
+        look, path = self._rng.choice(
+            ((self._data, COUNTER), (self._existence, register(self._rng)), (self._names, LOCKS))
+        )
+        before = await look(path, on_event)
         with trio.move_on_after(self._rng.uniform(0.5, 10)):
             await arrived.wait()
         told = bool(fired)
-        _, later = await client.get_data(COUNTER)
+        after = await look(path, None)
         if client.sessions_begun != began:
             return
-        if later.version > stat.version and not fired:
+        if after != before and not fired:
             raise Violation(
-                f"{self.name}: reads version {later.version}, the watch on {stat.version} is silent"
+                f"{self.name}: {path} is {after}, the watch set when it was {before} is silent"
             )
-        if told and later.version == stat.version:
-            raise Violation(f"{self.name}: the watch fired, yet it reads version {stat.version}")
+        # Of names it may tell that one came, which is gone by the time of the read.
+        if told and after == before and look != self._names:
+            raise Violation(f"{self.name}: the watch on {path} fired, yet it is {after} still")
+
+    async def _data(self, path: str, watch: Callable[[WatchEvent], None] | None) -> object:
+        _, stat = await self._client.get_data(path, watch=watch)
+        return stat.version
+
+    async def _existence(self, path: str, watch: Callable[[WatchEvent], None] | None) -> object:
+        stat = await self._client.exists(path, watch=watch)
+        return None if stat is None else (stat.czxid, stat.mzxid)
+
+    async def _names(self, path: str, watch: Callable[[WatchEvent], None] | None) -> object:
+        return sorted(await self._client.get_children(path, watch=watch))
+
+
+__all__ = ["EnsembleActor", "EnsembleHistory"]
