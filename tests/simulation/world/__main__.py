@@ -94,9 +94,7 @@ def _planted(options: argparse.Namespace) -> int:
             print(f"\r\033[K{line}", end="", flush=True)
 
     def on_surprise(name: str, caught: planted.Catch) -> None:
-        print(
-            f"\r\033[Kseed {caught.seed} fails without {name} too: {caught.sound_too}", flush=True
-        )
+        print(f"\r\033[K{name}: seed {caught.seed} {caught.surprise}"[:400], flush=True)
 
     planted.search(
         names,

@@ -37,8 +37,9 @@ def _epoch_not_raised() -> list[Patch]:
 
 @planted(
     "an ISR change is taken from a leader that was deposed",
-    faults={"cut_one_way": 6.0, "cut_pair": 10.0, "slow_link": 6.0, "pause": 10.0},
-    settings={"leader.imbalance.check.interval.seconds": "3", "replica.lag.time.max.ms": "4000"},
+    faults={"slow_disk": 2.0, "kill_broker": 8.0, "cut_pair": 10.0},
+    settings={"leader.imbalance.check.interval.seconds": "2", "replica.lag.time.max.ms": "4000"},
+    changes={"records_per_s": 8.0},
 )
 def _isr_change_not_fenced() -> list[Patch]:
     original = alter_partition._judge_partition
