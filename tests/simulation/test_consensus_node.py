@@ -81,6 +81,20 @@ async def test_silent_session_expires_and_touched_one_does_not(autojump_clock):
             assert node.tree.session(silent.session_id) is None
 
 
+async def test_write_keeps_its_session_though_its_member_reports_nothing_more(autojump_clock):
+    """The link may break between the write and the report. Seed 6240, three minutes."""
+    async with ensemble(3) as world:
+        leader = await world.settled()
+        follower = world.nodes[next(me for me in world.ids if me != leader)]
+        session = await follower.create_session(4000)
+        await trio.sleep(3.5)
+        assert (await create(follower, session, "/last")).error is ZkError.OK
+        await trio.sleep(3.9)
+        assert world.nodes[leader].tree.session(session.session_id) is not None
+        await trio.sleep(2.2)
+        assert world.nodes[leader].tree.session(session.session_id) is None
+
+
 async def test_new_leader_grants_every_session_its_full_timeout(autojump_clock):
     async with ensemble(3) as world:
         leader = await world.settled()

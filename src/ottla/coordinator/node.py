@@ -436,6 +436,8 @@ class Node:
         assert self._leading is not None
         auth = [Id(scheme, identity) for scheme, identity in request.auth]
         now_ms = self._runtime.wall_clock.now_ms()
+        # The member's report of this sign of life may be lost with the link to it.
+        self._leading.touch(request.session_id, trio.current_time())
         self._leading.decide(
             request.session_id,
             request.opcode,
