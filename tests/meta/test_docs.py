@@ -27,7 +27,6 @@ GAPS = {
     "AlterConfigs": ApiKey.ALTER_CONFIGS,
     "IncrementalAlterConfigs": ApiKey.INCREMENTAL_ALTER_CONFIGS,
     "partition reassignment": ApiKey.ALTER_PARTITION_REASSIGNMENTS,
-    "between log directories": ApiKey.ALTER_REPLICA_LOG_DIRS,
     "KIP-848": ApiKey.CONSUMER_GROUP_HEARTBEAT,
 }
 """What the README says is not there, and the API that would serve it."""

@@ -10,8 +10,9 @@ from ottla.broker.ids import (
     PartitionEpoch,
     TopicPartition,
 )
-from ottla.broker.partitions.partition import Partition, PartitionServices, PartitionState
+from ottla.broker.partitions.partition import Partition
 from ottla.broker.partitions.registry import PartitionRegistry
+from ottla.broker.partitions.values import PartitionServices, PartitionState
 from ottla.broker.replication.isr_changes import IsrChanges
 from ottla.broker.storage.log_config import LogConfig
 from ottla.broker.storage.log_dir import LogManager

@@ -49,7 +49,15 @@ def services(
     rng = random.Random(1)
     members: dict[str, Any] = {
         name: Missing(name)
-        for name in ("replicas", "log_manager", "controller", "ensemble", "groups", "producer_ids")
+        for name in (
+            "replicas",
+            "log_manager",
+            "log_moves",
+            "controller",
+            "ensemble",
+            "groups",
+            "producer_ids",
+        )
     }
     return Services(
         broker_id=1,

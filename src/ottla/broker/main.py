@@ -39,9 +39,10 @@ from ottla.broker.ids import BrokerEpoch, BrokerId, TopicPartition
 from ottla.broker.links import ControllerLink, connector
 from ottla.broker.lost_logs import LostLogs
 from ottla.broker.metadata import MetadataCache
-from ottla.broker.partitions.partition import PartitionServices
+from ottla.broker.partitions.log_moves import LogMoves
 from ottla.broker.partitions.registry import PartitionRegistry
 from ottla.broker.partitions.replica_set import ReplicaSet, TopicSettings
+from ottla.broker.partitions.values import PartitionServices
 from ottla.broker.producer_blocks import ProducerIdBlocks
 from ottla.broker.replication.fetcher import Fetchers
 from ottla.broker.replication.isr_changes import IsrChanges
@@ -304,6 +305,13 @@ class Broker:
             partitions=self._registry,
             replicas=replicas,
             log_manager=self._logs,
+            log_moves=LogMoves(
+                self._logs,
+                self._registry,
+                wall_clock=runtime.wall_clock,
+                rng=runtime.rng,
+                events=runtime.events,
+            ),
             fetch_sessions=FetchSessions(
                 config.int("max.incremental.fetch.session.cache.slots"), runtime.rng
             ),
@@ -370,6 +378,12 @@ class Broker:
             nursery.start_soon(self._mind_lost_logs, nursery.cancel_scope)
             nursery.start_soon(self._isr_changes.run)
             nursery.start_soon(self._upkeep.run)
+            nursery.start_soon(
+                partial(
+                    self._services.log_moves.run,
+                    threads=self._config.optional_int("num.replica.alter.log.dirs.threads"),
+                )
+            )
             sessions_begun = await self._register(addresses)
             # Not before: a controller may still believe in the previous life of this broker, and
             # without an epoch nothing would tell its orders for that one from those for this.

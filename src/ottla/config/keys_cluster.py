@@ -270,6 +270,13 @@ REPLICATION = table(
         update=Update.CLUSTER,
     ),
     Key(
+        "num.replica.alter.log.dirs.threads",
+        _T.INT,
+        None,
+        "Logs that are moved between log directories at a time; as many as directories if unset.",
+        at_least(1),
+    ),
+    Key(
         "unclean.leader.election.enable",
         _T.BOOLEAN,
         False,

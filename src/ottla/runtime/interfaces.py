@@ -92,6 +92,10 @@ class Disk(Protocol):
 
     def sync_dir(self, path: str) -> None: ...
 
+    def space(self, path: str) -> tuple[int, int] | None:
+        """(total, usable) bytes of the file system that `path` is in; None: without a limit."""
+        ...
+
     def lock(self, path: str) -> "DirectoryLock":
         """Take an exclusive lock file. BlockingIOError when another process holds it."""
         ...

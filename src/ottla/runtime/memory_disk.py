@@ -280,6 +280,12 @@ class MemoryDisk:
         parent, name = self._parent(path)
         self._rename(_NameChange(((parent, name, None),)))
 
+    def space(self, path: str) -> tuple[int, int] | None:
+        self.require_working(path)
+        if self.capacity_bytes is None:
+            return None
+        return self.capacity_bytes, max(self.capacity_bytes - self.used_bytes, 0)
+
     def sync_dir(self, path: str) -> None:
         self.require_working(path)
         here = self._root

@@ -3,7 +3,8 @@
 from uuid import UUID
 
 from ottla.broker.ids import BrokerId, LeaderEpoch, PartitionEpoch
-from ottla.broker.partitions.partition import Partition, PartitionServices, PartitionState
+from ottla.broker.partitions.partition import Partition
+from ottla.broker.partitions.values import PartitionServices, PartitionState
 from ottla.runtime.memory import FixedWallClock, MemoryDisk, RecordingEvents
 from tests.support.logs import TP, append, batch, open_log
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ottla.broker.groups.producer_ids import ProducerIdAllocator
     from ottla.broker.link import BrokerLink
     from ottla.broker.metadata import MetadataCache
+    from ottla.broker.partitions.log_moves import LogMoves
     from ottla.broker.partitions.registry import PartitionRegistry
     from ottla.broker.partitions.replica_set import ReplicaSet
     from ottla.broker.storage.log_dir import LogManager
@@ -89,6 +90,7 @@ class Services:
     partitions: "PartitionRegistry"
     replicas: "ReplicaSet"
     log_manager: "LogManager"
+    log_moves: "LogMoves"
     fetch_sessions: "FetchSessions"
     controller: "Controller"
     controller_link: "Callable[[], BrokerLink | None]"

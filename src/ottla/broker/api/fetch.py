@@ -43,7 +43,8 @@ from ottla.protocol.kafka.messages.fetch import (
 )
 
 if TYPE_CHECKING:
-    from ottla.broker.partitions.partition import FetchInfo, Partition
+    from ottla.broker.partitions.partition import Partition
+    from ottla.broker.partitions.values import FetchInfo
 
 READ_COMMITTED = 1
 IDS_SINCE = 13

@@ -4,11 +4,6 @@ Owned by the broker's loop: every method is one synchronous step but the waits. 
 no networking; it hands wanted ISR changes to `IsrChanges` and is fed by the replica fetcher.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum
-from typing import NamedTuple
-
 import trio
 
 from ottla.broker.errors import (
@@ -30,6 +25,7 @@ from ottla.broker.ids import (
     TopicId,
     TopicPartition,
 )
+from ottla.broker.partitions.values import FetchInfo, PartitionServices, PartitionState, Role
 from ottla.broker.partitions.waiters import CommitWaiters, Subscribers
 from ottla.broker.replication.follower import (
     Truncate,
@@ -37,58 +33,12 @@ from ottla.broker.replication.follower import (
     move_after_out_of_range,
     truncation_after_divergence,
 )
-from ottla.broker.replication.isr_changes import IsrChanges
 from ottla.broker.replication.leader import IsrChange, LeaderReplica
 from ottla.broker.storage.log import AppendInfo, Log
 from ottla.broker.storage.producers import Origin
 from ottla.broker.storage.reading import FileRange
 from ottla.broker.storage.segment import CorruptLog
-from ottla.runtime.interfaces import BytesLike, Events, WallClock
-
-
-class Role(Enum):
-    """NONE: no LeaderAndIsr came yet, or this replica was stopped; answers NOT_LEADER_OR_FOLLOWER.
-
-    LEADER: appends, serves fetches, tracks followers. FOLLOWER: is fed by the replica fetcher.
-    """
-
-    NONE = "none"
-    LEADER = "leader"
-    FOLLOWER = "follower"
-
-
-class FetchInfo(NamedTuple):
-    """What a fetch of one partition gives. `diverging`: (epoch, end) where histories part."""
-
-    records: FileRange | bytes
-    high_watermark: Offset
-    last_stable_offset: Offset
-    log_start: Offset
-    diverging: tuple[int, int] | None = None
-
-
-class PartitionState(NamedTuple):
-    """The controller's decision on one partition, from LeaderAndIsr."""
-
-    leader: BrokerId
-    leader_epoch: LeaderEpoch
-    partition_epoch: PartitionEpoch
-    isr: Sequence[BrokerId]
-    replicas: Sequence[BrokerId]
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionServices:
-    """What all partitions of a broker share."""
-
-    broker_id: BrokerId
-    lag_max: float
-    is_alive: Callable[[BrokerId], bool]
-    isr_changes: IsrChanges
-    wall_clock: WallClock
-    events: Events
-    lose_log: Callable[[Log, str], None] = lambda _log, _reason: None
-    """The log is damaged and another replica can take over: take this one offline."""
+from ottla.runtime.interfaces import BytesLike
 
 
 class Partition:
@@ -586,6 +536,13 @@ class Partition:
                 high_watermark=self.high_watermark,
             )
             self.high_watermark = Offset(self.log.log_end)
+
+    def go_on_in(self, log: Log) -> None:
+        """The log is in another directory now: `log` is what the one so far was."""
+        assert log.log_end == self.log.log_end
+        self.log = log
+        self.changes += 1
+        self._on_settled()
 
     def check(self) -> None:
         """Assert every relation that this class promises."""

@@ -25,8 +25,9 @@ from ottla.broker.ids import (
     TopicId,
     TopicPartition,
 )
-from ottla.broker.partitions.partition import Partition, PartitionServices, PartitionState
+from ottla.broker.partitions.partition import Partition
 from ottla.broker.partitions.registry import PartitionRegistry
+from ottla.broker.partitions.values import PartitionServices, PartitionState
 from ottla.broker.replication.fetcher import Fetchers
 from ottla.broker.storage.log_config import LogConfig
 from ottla.broker.storage.log_dir import LogManager

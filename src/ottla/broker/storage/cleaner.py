@@ -123,6 +123,8 @@ class Cleaner:
     def _may_clean(self, tp: TopicPartition, log: Log) -> bool:
         if tp in self._in_progress or log.is_closed or self._given_up.get(tp) is log:
             return False
+        if tp in self._logs.futures.logs:  # see `log_copy`
+            return False
         return self._resting.get(tp, -1.0) <= trio.current_time()
 
     def dirt_of(self, log: Log, now_ms: int) -> Dirt:
@@ -177,7 +179,9 @@ class Cleaner:
             if not step.is_same:
                 self._take_over(log, step, truncations)
         assert isinstance(step, Finished), "a compaction ends with its sum"
-        if log.is_closed or log.truncations != truncations:
+        if (
+            log.is_closed or log.truncations != truncations or log.tp in self._logs.futures.logs
+        ):  # a copy that has begun has what was there then
             raise _Abandoned
         log.cleaned_end = step.end
         await log_dir.save_cleaner_offsets()
@@ -193,7 +197,8 @@ class Cleaner:
         )
 
     def _take_over(self, log: Log, step: Cleaned, truncations: int) -> None:
-        if not log.take_over(step.bases, truncations):
+        is_copied = log.tp in self._logs.futures.logs
+        if is_copied or not log.take_over(step.bases, truncations):
             if not log.is_closed:
                 discard_cleaned(self._disk, log.directory, step.bases[0])
             raise _Abandoned

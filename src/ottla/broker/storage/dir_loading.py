@@ -12,7 +12,7 @@ import trio
 
 from ottla.broker.errors import KafkaStorageError
 from ottla.broker.ids import TopicPartition
-from ottla.broker.storage.directory import ForeignLogDir, LogDir
+from ottla.broker.storage.directory import ForeignLogDir, Found, Kind, LogDir
 from ottla.broker.storage.log import Log
 from ottla.broker.storage.log_config import LogConfig
 from ottla.broker.storage.recovery import (
@@ -28,7 +28,6 @@ from ottla.runtime.interfaces import Disk, Events, Worker, Workers
 PROGRESS_EVERY_S = 5.0
 
 ConfigOf = Callable[[str], LogConfig]
-Name = tuple[str, TopicPartition | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +42,24 @@ class LoadSettings:
 
 
 class DirLoader:
-    """One load of one directory; use once. `keep(tp, log)` gets every log that was opened."""
+    """One load of one directory; use once. `keep(tp, log)` gets every log that was opened, and
+    `keep_future(tp, log)` every copy on its way to here.
+    """
 
     def __init__(
         self,
         log_dir: LogDir,
         disk: Disk,
         settings: LoadSettings,
+        *,
         keep: Callable[[TopicPartition, Log], None],
+        keep_future: Callable[[TopicPartition, Log], None],
         events: Events,
     ) -> None:
         self._log_dir = log_dir
         self._disk = disk
         self._settings = settings
-        self._keep = keep
+        self._keep = {Kind.LOG: keep, Kind.FUTURE: keep_future}
         self._events = events
         self._count = 0
         self._done = 0
@@ -68,7 +71,7 @@ class DirLoader:
 
         A log that cannot be opened is an event, and stays offline.
         """
-        names = list(self._log_dir.log_names())
+        names = self._log_dir.find_logs()
         self._count = len(names)
         left = iter(names)
         threads = 1 if self._log_dir.was_clean else self._settings.threads
@@ -80,14 +83,14 @@ class DirLoader:
         if self._log_dir.failure is None:
             self._log_dir.begin()
 
-    async def _work(self, left: Iterator[Name]) -> None:
+    async def _work(self, left: Iterator[Found]) -> None:
         async with self._settings.workers.hire() as worker:
-            for name, tp in left:
+            for found in left:
                 await trio.lowlevel.checkpoint()
                 if self._error is not None or self._log_dir.failure is not None:
                     return
                 try:
-                    await self._load(name, tp, worker)
+                    await self._load(found, worker)
                 except (OSError, ForeignLogDir) as error:
                     self._error = self._error or error
                     return
@@ -102,12 +105,14 @@ class DirLoader:
                 "logs.loading", dir=self._log_dir.path, loaded=self._done, count=self._count
             )
 
-    async def _load(self, name: str, tp: TopicPartition | None, worker: Worker) -> None:
+    async def _load(self, found: Found, worker: Worker) -> None:
         log_dir = self._log_dir
-        path = f"{log_dir.path}/{name}"
-        if tp is None:
+        path = f"{log_dir.path}/{found.name}"
+        if found.kind is Kind.DELETED:
             self._disk.remove_tree(path)
             return
+        tp = found.tp
+        assert tp is not None
         config = self._settings.config_of(tp.topic)
         try:
             recovered = not log_dir.was_clean and await self._recover(path, tp, config, worker)
@@ -117,14 +122,16 @@ class DirLoader:
                 now_ms=self._settings.now_ms,
                 clean=log_dir.was_clean,
                 recovered=recovered,
+                name=found.name,
             )
         except (OSError, KafkaStorageError) as error:
-            log_dir.offline.add(tp)
+            if found.kind is Kind.LOG:
+                log_dir.offline.add(tp)
             self._events.error("log.load_failed", partition=str(tp), reason=str(error))
             if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
                 log_dir.note_error("load", error, where=path)
             return
-        self._keep(tp, log)
+        self._keep[found.kind](tp, log)
         self._events.debug(
             "log.loaded", partition=str(tp), log_start=log.log_start, log_end=log.log_end
         )

@@ -9,13 +9,15 @@ A log directory holds `<topic>-<partition>` directories and these files, as Kafk
 | `.kafka_cleanshutdown` | the last owner stopped cleanly; removed once the next one is loaded     |
 | `*-checkpoint`        | see `checkpoints`                                                        |
 
-`<topic>-<partition>.<32 hex digits>-delete` is a partition on its way out.
+`<topic>-<partition>.<32 hex digits>-delete` is a partition on its way out, the same with `-future`
+one on its way from another directory to here.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from enum import Enum
+from typing import NamedTuple, Protocol
 
 import trio
 
@@ -43,6 +45,7 @@ CLEAN_SHUTDOWN = ".kafka_cleanshutdown"
 
 _LOG_NAME = re.compile(r"(?P<topic>[a-zA-Z0-9._-]+)-(?P<partition>\d+)")
 _DELETED_NAME = re.compile(r".+\.[0-9a-f]{32}-delete")
+_FUTURE_NAME = re.compile(_LOG_NAME.pattern + r"\.[0-9a-f]{32}-future")
 _UNFINISHED = ".saving"
 _PROBE = ".space-probe"
 _PROBE_BYTES = 64 << 10
@@ -92,6 +95,26 @@ def decode_meta(data: bytes, path: str) -> Meta:
     if broker_id is not None and not broker_id.isdecimal():
         raise ForeignLogDir(f"{path}: broker.id={broker_id!r} is no number")
     return Meta(None if broker_id is None else int(broker_id), fields.get("cluster.id"))
+
+
+class Kind(Enum):
+    """What a directory in a log directory is."""
+
+    LOG = "log"
+    FUTURE = "future"
+    DELETED = "deleted"
+
+
+class Found(NamedTuple):
+    """A directory by its name; `tp` is None for what is on its way out."""
+
+    name: str
+    tp: TopicPartition | None
+    kind: Kind
+
+
+def _partition_of(match: re.Match[str]) -> TopicPartition:
+    return TopicPartition(match["topic"], int(match["partition"]))
 
 
 class LogDirKeeper(Protocol):
@@ -218,24 +241,36 @@ class LogDir:
             self._disk.replace(f"{self.path}/{META}", encode_meta(meta))
             self.meta = meta
 
-    def log_names(self) -> Iterable[tuple[str, TopicPartition | None]]:
-        """Directories in here and the partition of each; None for those on their way out."""
+    def find_logs(self) -> list[Found]:
+        """The partitions' directories in here. A copy of what is here already is on its way out."""
+        found: list[Found] = []
+        current: set[TopicPartition] = set()
         for name in self._disk.list_dir(self.path):
             if not self._disk.is_dir(f"{self.path}/{name}"):
                 continue
             if _DELETED_NAME.fullmatch(name):
-                yield name, None
+                found.append(Found(name, None, Kind.DELETED))
             elif match := _LOG_NAME.fullmatch(name):
-                yield name, TopicPartition(match["topic"], int(match["partition"]))
+                current.add(tp := _partition_of(match))
+                found.append(Found(name, tp, Kind.LOG))
+            elif match := _FUTURE_NAME.fullmatch(name):
+                found.append(Found(name, _partition_of(match), Kind.FUTURE))
             elif not name.startswith("."):  # `.coordinator` is the embedded coordinator's
                 self._events.warning("log_dir.stranger_found", dir=self.path, name=name)
+        seen: set[TopicPartition | None] = set(current)
+        for at, each in enumerate(found):
+            if each.kind is Kind.FUTURE:
+                if each.tp in seen:
+                    found[at] = Found(each.name, None, Kind.DELETED)
+                seen.add(each.tp)
+        return found
 
     def topics(self) -> set[str]:
         """Topics that have a directory in here."""
         return {
             match["topic"]
             for name in self._disk.list_dir(self.path)
-            if (match := _LOG_NAME.fullmatch(name))
+            if (match := _LOG_NAME.fullmatch(name) or _FUTURE_NAME.fullmatch(name))
         }
 
     def open_log(
@@ -246,10 +281,12 @@ class LogDir:
         now_ms: int,
         clean: bool,
         recovered: bool = False,
+        name: str | None = None,
     ) -> Log:
+        """`name` of its directory, where that is not the partition's. OSError, CorruptLog."""
         log = Log.open(
             self._disk,
-            f"{self.path}/{tp}",
+            f"{self.path}/{name or tp}",
             tp,
             config,
             now_ms=now_ms,
@@ -344,6 +381,13 @@ class LogDir:
                 log.abandon()
             if self._keeper is not None:
                 self._keeper.dir_failed(self)
+
+    def space(self) -> tuple[int, int] | None:
+        """(total, usable) bytes of the file system; None when nobody knows."""
+        try:
+            return self._disk.space(self.path)
+        except OSError:
+            return None
 
     def look_for_space(self) -> bool:
         """Whether a directory that was full takes bytes again."""

@@ -77,6 +77,8 @@ class CuttingLog(FlushingLog):
             self.recovery_point = log_end
             self._owes_recovery_point = True
         self.settlings.wake()
+        if self.on_cut is not None:
+            self.on_cut(log_end)
 
     def _finish_cut(self) -> None:
         """Write what has to be on the disk before offsets that were cut are given again. OSError:

@@ -13,6 +13,7 @@ from ottla.broker.errors import KafkaStorageError, LogDirNotFound
 from ottla.broker.ids import TopicId, TopicPartition
 from ottla.broker.storage.dir_loading import ConfigOf, DirLoader, LoadSettings
 from ottla.broker.storage.directory import META, ForeignLogDir, LogDir, LogDirInUse, Meta
+from ottla.broker.storage.future_logs import FutureLogs
 from ottla.broker.storage.group_commit import GroupCommit
 from ottla.broker.storage.log import Log
 from ottla.broker.storage.log_config import FOREVER, LogConfig
@@ -48,6 +49,7 @@ class LogManager:
         self._doomed: list[tuple[int, Log]] = []  # (when to remove, log)
         self._logs: dict[TopicPartition, Log] = {}
         self._dirs: list[LogDir] = []
+        self.futures = FutureLogs(disk, self._logs, self._doom, events)
         self.commits = GroupCommit()
         self._lost_dirs: dict[str, str] = {}  # with the reasons
         self._lost_logs: dict[TopicPartition, str] = {}  # in directories that work
@@ -104,9 +106,11 @@ class LogManager:
         self._dirs.remove(log_dir)
         self._lost_dirs[log_dir.path] = log_dir.failure
         self._to_release.append(log_dir)
-        for tp in log_dir.logs:
-            del self._logs[tp]
-            self._to_tell[tp] = None
+        self.futures.forget(log_dir)
+        for tp, log in log_dir.logs.items():
+            if self._logs.get(tp) is log:
+                del self._logs[tp]
+                self._to_tell[tp] = None
         self._news.set()
 
     def log_lost(self, lost: LogState, reason: str) -> None:
@@ -232,6 +236,7 @@ class LogManager:
                 nursery.start_soon(self._load_dir, log_dir, settings, fatal)
         if fatal:
             raise fatal[0]
+        self.futures.settle(nothing_is_lost=not self._lost_dirs)
         self._events.info(
             "logs.loaded",
             count=len(self._logs),
@@ -242,7 +247,15 @@ class LogManager:
         self, log_dir: LogDir, settings: LoadSettings, fatal: list[OSError | ForeignLogDir]
     ) -> None:
         try:
-            await DirLoader(log_dir, self._disk, settings, self._keep, self._events).run()
+            loader = DirLoader(
+                log_dir,
+                self._disk,
+                settings,
+                keep=self._keep,
+                keep_future=self.futures.adopt,
+                events=self._events,
+            )
+            await loader.run()
         except OSError as error:
             log_dir.note_error("load", error, where=log_dir.path)
             if log_dir.failure is None or not self._dirs:
@@ -262,8 +275,9 @@ class LogManager:
 
     def dir_of(self, tp: TopicPartition) -> LogDir:
         """LogDirNotFound when there is no log of `tp`."""
+        log = self._logs.get(tp)
         for log_dir in self._dirs:
-            if tp in log_dir.logs:
+            if log is not None and log_dir.logs.get(tp) is log:
                 return log_dir
         raise LogDirNotFound(f"no log of {tp}")
 
@@ -308,8 +322,12 @@ class LogManager:
         """
         if not self._dirs:
             raise KafkaStorageError("all log directories have failed")
+        wanted = self.futures.wanted_dirs.pop(tp, None)
         for log_dir in self._dirs:
             if tp in log_dir.offline:
+                return log_dir
+        for log_dir in self._dirs:
+            if log_dir.path == wanted:
                 return log_dir
         return min(self._dirs, key=lambda candidate: len(candidate.logs))
 
@@ -321,7 +339,14 @@ class LogManager:
         log = self._logs.get(tp)
         if log is None:
             return
-        log_dir = self.dir_of(tp)
+        self.futures.drop(tp, now_ms=now_ms, unique=unique, dirs=self._dirs)
+        self._doom(self.dir_of(tp), log, unique, now_ms)
+        del self._logs[tp]
+        self._events.info("log.deleted", partition=str(tp))
+
+    def _doom(self, log_dir: LogDir, log: Log, unique: UUID, now_ms: int) -> None:
+        """Take a log out of its directory. OSError: it is still there."""
+        tp = log.tp
         suffix = f"-{tp.partition}.{unique.hex}-delete"
         name = tp.topic[: _NAME_BYTES_MAX - len(suffix)] + suffix
         try:
@@ -329,7 +354,6 @@ class LogManager:
         except OSError as error:
             log_dir.note_error("delete", error, where=log.directory)
             raise
-        del self._logs[tp]
         del log_dir.logs[tp]
         log.moved_to(f"{log_dir.path}/{name}")
         log_dir.high_watermarks.pop(tp, None)
@@ -338,13 +362,14 @@ class LogManager:
         except OSError as error:  # the log is gone all the same
             log_dir.note_error("checkpoint", error, where=log_dir.path)
         self._doomed.append((now_ms + log.config.file_delete_delay_ms, log))
-        self._events.info("log.deleted", partition=str(tp))
 
     # --- checkpoints ---
 
     def high_watermark(self, tp: TopicPartition) -> int:
         """The checkpointed high watermark; 0 when there is none."""
-        for log_dir in self._dirs:
+        log = self._logs.get(tp)
+        # First where the log is: another directory may remember a copy or what was moved away.
+        for log_dir in sorted(self._dirs, key=lambda each: each.logs.get(tp) is not log):
             if tp in log_dir.high_watermarks:
                 return log_dir.high_watermarks[tp]
         return 0

@@ -137,6 +137,25 @@ class FlushingLog(LogState):
         assert self.is_closed
         self._segments.close()
 
+    def go_by(self, directory: str) -> None:
+        """The directory has another name, and the log goes on."""
+        self.directory = directory
+        self._segments.go_by(directory)
+        self._snapshots.directory = directory
+
+    def take_place_of(self, other: "FlushingLog") -> None:
+        """Be what `other` is, of which this is a copy: what is known beyond the batches too."""
+        assert self.log_end == other.log_end
+        self.config = other.config
+        self.topic_id = other.topic_id
+        self.log_start = other.log_start
+        self.settled_end = max(self.settled_end, other.settled_end)
+        self.cleaned_end = other.cleaned_end
+        self.epochs = other.epochs
+        self.epochs.is_dirty = True
+        self.producers = other.producers
+        self.on_settled, other.on_settled = other.on_settled, None
+
     def moved_to(self, directory: str) -> None:
         """The directory was renamed, to be deleted; open files stay readable until `delete`."""
         self.directory = directory

@@ -45,6 +45,7 @@ class LogState:
         "is_closed",
         "log_end",
         "log_start",
+        "on_cut",
         "on_settled",
         "producers",
         "recovery_point",
@@ -90,6 +91,7 @@ class LogState:
         self.cleaned_end = 0  # where compaction has to begin; whoever keeps it on disk sets it
         self.settled_end = 0  # appends below may be acknowledged: `flush.messages` is kept
         self.on_settled: Callable[[], None] | None = None
+        self.on_cut: Callable[[int], None] | None = None  # with the new end
         self.flush_error: KafkaStorageError | None = None  # of the last flush
         self.is_closed = False
 

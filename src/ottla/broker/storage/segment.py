@@ -398,6 +398,13 @@ class Segment:
                 await index.file.sync()
         await self.txn_index.sync()
 
+    def go_by(self, directory: str) -> None:
+        """The directory has another name; open files are where they were."""
+        self.path = f"{directory}/{files.stem(self.base)}"
+        self.offset_index.file.path = self.path + files.INDEX
+        self.time_index.file.path = self.path + files.TIME_INDEX
+        self.txn_index.path = self.path + files.TXN_INDEX
+
     def mark_deleted(self) -> None:
         """Give the files names that a start removes; the open file stays readable."""
         for suffix in files.SEGMENT_SUFFIXES:

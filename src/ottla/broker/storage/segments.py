@@ -92,6 +92,14 @@ class Segments:
                 kept.append((due_ms, segment))
         self._doomed = kept
 
+    def go_by(self, directory: str) -> None:
+        """The directory has another name."""
+        self.directory = directory
+        for segment in self.all:
+            segment.go_by(directory)
+        for _, segment in self._doomed:
+            segment.go_by(directory)
+
     def sync_names(self) -> None:
         if self.names_changed:
             self._disk.sync_dir(self.directory)
