@@ -121,7 +121,6 @@ class Node:
             runtime.rng,
             state=lambda: (self._applied, self._tree),
             offer=self._offer_snapshot,
-            resume=self._wake_turn,
         )
         self._turn_wake = trio.Event()
         self._sync_wake = trio.Event()
@@ -411,7 +410,7 @@ class Node:
             self._snapshots.offer_soon()
         if actions.apply:
             self._to_apply.extend(actions.apply)
-        if self._to_apply and not self._snapshots.is_dumping:
+        if self._to_apply:
             self._apply(now)
         self._notice(now)
 

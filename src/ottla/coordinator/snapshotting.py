@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from contextlib import closing
 
 import trio
 
@@ -17,7 +18,7 @@ SLICE_S = 0.004
 
 
 class Snapshotting:
-    """Owned by the node. While `is_dumping` the node applies nothing; all else goes on."""
+    """Owned by the node, which goes on with everything while a snapshot is taken."""
 
     def __init__(
         self,
@@ -28,21 +29,17 @@ class Snapshotting:
         *,
         state: Callable[[], tuple[Position, Tree]],
         offer: Callable[[Snapshot], None],
-        resume: Callable[[], None],
     ) -> None:
-        """`state()` is the tree and what it has applied; `offer` hands a snapshot to the core;
-        `resume` tells the node to apply again."""
+        """`state()` is the tree and what it has applied; `offer` hands a snapshot to the core."""
         self._settings = settings
         self._store = store
         self._events = events
         self._rng = rng
         self._state = state
         self._offer = offer
-        self._resume = resume
         self._offer_wanted = False
         self._wake = trio.Event()
         self._due = 0
-        self.is_dumping = False
         self.plan(store.recovered.base.index)
 
     def plan(self, index: int) -> None:
@@ -71,17 +68,15 @@ class Snapshotting:
             await self._take()
 
     async def _take(self) -> None:
-        """Dump in slices of a few milliseconds, so heartbeats, reads and the log are not held up;
-        commits wait until the dump is in the page cache."""
+        """Dump the state as of now, in slices of a few milliseconds."""
         at, tree = self._state()
         offered, self._offer_wanted = self._offer_wanted, False
         kept: list[bytes] = []
         writer = self._store.begin_snapshot(at) if at.index else None
         replaced = False
-        self.is_dumping = True
-        try:
-            pause_at = trio.current_time() + SLICE_S
-            for piece in pieces_of(tree.dump()):
+        pause_at = trio.current_time() + SLICE_S
+        with closing(tree.dump()) as chunks:
+            for piece in pieces_of(chunks):
                 if piece:
                     if writer is not None:
                         writer.add(piece)
@@ -93,9 +88,6 @@ class Snapshotting:
                     if replaced:
                         break  # by a snapshot of the leader's
                     pause_at = trio.current_time() + SLICE_S
-        finally:
-            self.is_dumping = False
-            self._resume()
         if replaced:
             if writer is not None:
                 writer.abandon()

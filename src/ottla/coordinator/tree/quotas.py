@@ -134,7 +134,7 @@ class Quotas:
         return count, size
 
     def _write(self, path: str, figures: Mapping[str, int]) -> None:
-        node = self._tree.nodes[path]
+        node = self._tree.for_change(path)
         data = text(figures)
         self._tree.data_bytes += len(data) - len(node.data or b"")
         node.data = data

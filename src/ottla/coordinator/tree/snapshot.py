@@ -6,7 +6,7 @@ rows. A row is (path, data, acl, czxid, mzxid, ctime, mtime, version, cversion, 
 pzxid), where `acl` is its bytes the first time and afterwards its place among those seen.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import msgpack
@@ -23,36 +23,73 @@ _FORMAT = 1
 _CHUNK_NODES = 500
 
 
+Row = tuple[str, bytes | None, AccessList, int, int, int, int, int, int, int, int, int]
+
+
 class CorruptSnapshot(ValueError):
     """The chunks are not, or not all, that `dump` wrote."""
 
 
-def dump(tree: "Tree") -> Iterator[bytes]:
-    yield msgpack.packb(
-        {
-            "format": _FORMAT,
-            "zxid": tree.last_zxid,
-            "secret": tree.secret,
-            "sessions": [[sid, *figures] for sid, figures in tree.sessions.items()],
-            "last_session_ids": list(tree.last_session_ids.items()),
-        }
-    )
-    seen: dict[AccessList, int] = {}
-    rows: list[tuple[object, ...]] = []
-    for path, node in tree.nodes.items():
-        place = seen.get(node.acl)
-        acl: bytes | int = node.acl.encoded if place is None else place
-        seen.setdefault(node.acl, len(seen))
-        rows.append(
-            (path, node.data, acl, node.czxid, node.mzxid, node.ctime, node.mtime, node.version,
-             node.cversion, node.aversion, node.owner, node.pzxid)
-        )  # fmt: skip
-        if len(rows) == _CHUNK_NODES:
+class Frozen:
+    """The state of a tree at one moment, while the tree goes on.
+
+    Taking it costs two lists of pointers. A node that changes before its turn is kept as it was:
+    the tree calls `keep` before each change. Removed nodes change no more, and new ones are not in
+    the lists.
+    """
+
+    __slots__ = ("_head", "_kept", "_nodes", "_paths", "_tree")
+
+    def __init__(self, tree: "Tree") -> None:
+        self._tree = tree
+        self._head = msgpack.packb(
+            {
+                "format": _FORMAT,
+                "zxid": tree.last_zxid,
+                "secret": tree.secret,
+                "sessions": [[sid, *figures] for sid, figures in tree.sessions.items()],
+                "last_session_ids": list(tree.last_session_ids.items()),
+            }
+        )
+        self._paths = list(tree.nodes)
+        self._nodes = list(tree.nodes.values())
+        self._kept: dict[Znode, Row] = {}
+
+    def keep(self, path: str, node: Znode) -> None:
+        if node not in self._kept:
+            self._kept[node] = _row(path, node)
+
+    def chunks(self) -> Generator[bytes]:
+        try:
+            yield self._head
+            yield from self._rows()
+            yield msgpack.packb(len(self._nodes))
+        finally:
+            self._tree.thaw(self)
+
+    def _rows(self) -> Iterator[bytes]:
+        kept = self._kept
+        seen: dict[AccessList, int] = {}
+        rows: list[tuple[object, ...]] = []
+        for path, node in zip(self._paths, self._nodes, strict=True):
+            _, data, acl, *figures = (kept and kept.get(node)) or _row(path, node)
+            place: bytes | int | None = seen.get(acl)
+            if place is None:
+                place = acl.encoded
+                seen[acl] = len(seen)
+            rows.append((path, data, place, *figures))
+            if len(rows) == _CHUNK_NODES:
+                yield msgpack.packb(rows)
+                rows = []
+        if rows:
             yield msgpack.packb(rows)
-            rows = []
-    if rows:
-        yield msgpack.packb(rows)
-    yield msgpack.packb(len(tree.nodes))
+
+
+def _row(path: str, node: Znode) -> Row:
+    return (
+        path, node.data, node.acl, node.czxid, node.mzxid, node.ctime, node.mtime, node.version,
+        node.cversion, node.aversion, node.owner, node.pzxid,
+    )  # fmt: skip
 
 
 def load(chunks: Iterable[bytes]) -> "Tree":
@@ -116,4 +153,4 @@ _FIGURES = (
     "czxid", "mzxid", "ctime", "mtime", "version", "cversion", "aversion", "owner", "pzxid",
 )  # fmt: skip
 
-__all__ = ["CorruptSnapshot", "dump", "load"]
+__all__ = ["CorruptSnapshot", "Frozen", "load"]

@@ -5,7 +5,8 @@ payload's versions, names and owners are final, and an entry that can not be app
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from ottla.coordinator.tree import paths, txns
 from ottla.coordinator.tree.access import OPEN, READ_ONLY, access_list
@@ -16,6 +17,9 @@ from ottla.protocol.zookeeper.errors import ZkError
 from ottla.protocol.zookeeper.jute import Reader, put_string
 from ottla.protocol.zookeeper.multi import encode_results
 from ottla.protocol.zookeeper.opcodes import EventType, OpCode
+
+if TYPE_CHECKING:
+    from ottla.coordinator.tree.snapshot import Frozen
 
 _CREATED = EventType.NODE_CREATED
 _DELETED = EventType.NODE_DELETED
@@ -32,6 +36,7 @@ class Tree:
     __slots__ = (
         "_appliers",
         "_events",
+        "_frozen",
         "_member_id",
         "_time_ms",
         "_zxid",
@@ -65,6 +70,7 @@ class Tree:
         self._zxid = self._time_ms = 0
         self._member_id = -1
         self._events: list[NodeChange] = []
+        self._frozen: tuple[Frozen, ...] = ()
         self._appliers: Mapping[int, Callable[[Reader, int, int], bytes]] = {
             OpCode.SET_DATA: self._set_data,
             OpCode.CREATE: self._create,
@@ -124,11 +130,27 @@ class Tree:
         raw = session_id.to_bytes(8, "big", signed=True)
         return hashlib.blake2b(raw, key=self.secret, digest_size=16).digest()
 
-    def dump(self) -> Iterator[bytes]:
-        """The whole state in chunks; nothing may be applied until the last one is taken."""
-        from ottla.coordinator.tree.snapshot import dump
+    def dump(self) -> Generator[bytes]:
+        """The whole state as of this call in chunks, whatever is applied while they are taken.
 
-        return dump(self)
+        To be closed when not all of them are.
+        """
+        from ottla.coordinator.tree.snapshot import Frozen
+
+        frozen = Frozen(self)
+        self._frozen = (*self._frozen, frozen)
+        return frozen.chunks()
+
+    def thaw(self, frozen: "Frozen") -> None:
+        """A dump has not to be kept from changes any longer."""
+        self._frozen = tuple(each for each in self._frozen if each is not frozen)
+
+    def for_change(self, path: str) -> Znode:
+        """The node, before anything of it but its children changes."""
+        node = self.nodes[path]
+        for frozen in self._frozen:
+            frozen.keep(path, node)
+        return node
 
     @staticmethod
     def load(chunks: Iterable[bytes]) -> "Tree":
@@ -211,7 +233,7 @@ class Tree:
         version = reader.int32()
         path = reader.string()
         data = reader.buffer()
-        node = self.nodes[path]
+        node = self.for_change(path)
         more = (len(data) if data else 0) - (len(node.data) if node.data else 0)
         self.data_bytes += more
         node.data = data
@@ -230,7 +252,7 @@ class Tree:
         data = reader.buffer()
         acl = access_list(bytes(reader.data[reader.at : reader.end]))  # the last field
         parent_path = paths.parent_of(path)
-        parent = self.nodes[parent_path]
+        parent = self.for_change(parent_path)
         node = Znode(data, acl, self._zxid, self._time_ms, owner)
         parent.cversion = cversion
         parent.pzxid = self._zxid
@@ -258,7 +280,7 @@ class Tree:
             self.quotas.removed(path)
             self.quotas.changed(path, -1, -len(node.data) if node.data else 0)
         parent_path = paths.parent_of(path)
-        parent = self.nodes[parent_path]
+        parent = self.for_change(parent_path)
         assert parent.children is not None
         del parent.children[paths.name_of(path)]
         parent.pzxid = self._zxid
@@ -276,7 +298,7 @@ class Tree:
 
     def _set_acl(self, reader: Reader, _opcode: int, _session_id: int) -> bytes:
         aversion = reader.int32()
-        node = self.nodes[reader.string()]
+        node = self.for_change(reader.string())
         node.acl = access_list(bytes(reader.data[reader.at : reader.end]))  # the last field
         node.aversion = aversion
         node.touched()
