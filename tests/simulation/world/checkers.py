@@ -15,7 +15,7 @@ import trio
 from ottla.broker.ids import TopicPartition
 from ottla.broker.partitions.partition import Partition
 from ottla.coordinator.tree.tree import Tree
-from tests.simulation.world.clients.ensemble import EnsembleHistory
+from tests.simulation.world.clients.facts import EnsembleHistory
 from tests.simulation.world.committed import CommittedChecker
 from tests.simulation.world.history import History, Violation
 from tests.simulation.world.nodes import Node
@@ -78,14 +78,11 @@ class EnsembleChecker:
                 self._brokers.on_znode(change.path, tree)
 
     def _on_session_end(self, session: int) -> None:
-        heard = self._facts.heard.get(session)
-        if heard is None or session in self._facts.closed:
-            return
-        silent = trio.current_time() - heard
-        if silent < self._facts.timeouts[session] - 0.001:
+        until = self._facts.lived_until(session)
+        if until is not None and trio.current_time() < until - 0.001:
             raise Violation(
-                f"session {session:#x} expired {silent:.2f} s after its last write was sent,"
-                f" its timeout is {self._facts.timeouts[session]:g} s"
+                f"session {session:#x} expired {until - trio.current_time():.2f} s before its"
+                f" timeout of {self._facts.timeouts[session]:g} s was over"
             )
 
     def sample(self, nodes: list[Node]) -> None:

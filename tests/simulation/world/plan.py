@@ -26,6 +26,7 @@ FAULTS = (
     "sync_failure",
     "clock_jump",
 )
+LINK_FAULTS = {"cut_one_way", "cut_pair", "isolate", "halves", "slow_link", "reset"}
 # Drawn apart, so that plans of seeds that failed long ago keep what they had.
 MORE_FAULTS = ("full_broker", "full_member", "flip_broker", "flip_member")
 

@@ -13,11 +13,11 @@ from tests.simulation.world import determinism
 from tests.simulation.world.checkers import BrokerChecker, EnsembleChecker
 from tests.simulation.world.clients.admin import Admin
 from tests.simulation.world.clients.consumers import Reader
-from tests.simulation.world.clients.ensemble import EnsembleActor, EnsembleHistory
+from tests.simulation.world.clients.ensemble_clients import EnsembleClientActor, ensemble_clients
+from tests.simulation.world.clients.facts import EnsembleHistory
 from tests.simulation.world.clients.groups import GroupMember
 from tests.simulation.world.clients.port import KafkaPort
 from tests.simulation.world.clients.producers import Producer
-from tests.simulation.world.clients.wanderers import Wanderer
 from tests.simulation.world.faults import Faults
 from tests.simulation.world.history import History, Violation
 from tests.simulation.world.machines import SimDisk, SimEvents, SimWallClock, Timeline
@@ -29,7 +29,7 @@ from tests.simulation.world.nodes import (
     broker_body,
     coordinator_body,
 )
-from tests.simulation.world.plan import Plan
+from tests.simulation.world.plan import LINK_FAULTS, Plan
 
 START_S = 90.0
 CONVERGE_S = 150.0
@@ -81,7 +81,9 @@ class World:
         self.failure: BaseException | None = None
         self.outcome = Outcome(plan.seed)
         self.history = History()
-        self.facts = EnsembleHistory()
+        self.facts = EnsembleHistory(
+            tick_s=plan.tick_ms / 1000, links_hold=not plan.faults.keys() & LINK_FAULTS
+        )
         self.timeline = Timeline(trace)
         self.timeline.listeners.append(self._heed)
         self._rng = random.Random(plan.seed)
@@ -98,7 +100,7 @@ class World:
         self._producers_done = 0
         self._readers: list[Reader] = []
         self._group_members: dict[str, list[GroupMember]] = {}
-        self._actors: list[EnsembleActor | Wanderer] = []
+        self._actors: list[EnsembleClientActor] = []
 
     def fail(self, error: BaseException) -> None:
         if self.failure is None:
@@ -264,33 +266,18 @@ class World:
                 member = GroupMember(name, group, tps, self._port(name), self.history)
                 members.append(member)
                 nursery.start_soon(self._be_member, member)
-        connect = ",".join(f"member-{at}:{ENSEMBLE_PORT}" for at in range(1, plan.members + 1))
-        for at in range(plan.ensemble_clients):
-            name = f"zk-{at}"
-            actor = EnsembleActor(
-                name,
-                self.fabric.at(name),
-                connect,
-                facts=self.facts,
-                history=self.history,
-                events=SimEvents(self.timeline, name),
-                rng=self._draw(),
-                timeout_ms=self.plan.tick_ms * 3,
-            )
-            self._actors.append(actor)
+        self._actors = ensemble_clients(
+            plan.ensemble_clients,
+            self.fabric.at,
+            [Address(f"member-{at}", ENSEMBLE_PORT) for at in range(1, plan.members + 1)],
+            facts=self.facts,
+            history=self.history,
+            timeline=self.timeline,
+            draw=self._draw,
+            timeout_ms=plan.tick_ms * 3,
+        )
+        for actor in self._actors:
             nursery.start_soon(actor.run)
-        if plan.ensemble_clients:
-            wanderer = Wanderer(
-                "zk-wanderer",
-                self.fabric.at("zk-wanderer"),
-                [Address(f"member-{at}", ENSEMBLE_PORT) for at in range(1, plan.members + 1)],
-                facts=self.facts,
-                history=self.history,
-                rng=self._draw(),
-                timeout_ms=plan.tick_ms * 3,
-            )
-            self._actors.append(wanderer)
-            nursery.start_soon(wanderer.run)
         self._admin_scope = trio.CancelScope()
         nursery.start_soon(self._administer, admin)
 

@@ -198,13 +198,13 @@ class EnsembleActor:
             raise Violation(
                 f"{self.name}: {path} is {after}, the watch set when it was {before} is silent"
             )
-        # Of names it may tell that one came, which is gone by the time of the read.
-        if told and after == before and look != self._names:
+        # What came may be gone again by the time of the read.
+        if told and after == before and before and look != self._names:
             raise Violation(f"{self.name}: the watch on {path} fired, yet it is {after} still")
 
     async def _data(self, path: str, watch: Callable[[WatchEvent], None] | None) -> object:
         _, stat = await self._client.get_data(path, watch=watch)
-        return stat.version
+        return stat.version + 1
 
     async def _existence(self, path: str, watch: Callable[[WatchEvent], None] | None) -> object:
         stat = await self._client.exists(path, watch=watch)
@@ -214,4 +214,4 @@ class EnsembleActor:
         return sorted(await self._client.get_children(path, watch=watch))
 
 
-__all__ = ["EnsembleActor", "EnsembleHistory"]
+__all__ = ["EnsembleActor"]

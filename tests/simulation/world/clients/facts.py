@@ -14,6 +14,7 @@ ROOT = "/sim"
 COUNTER = f"{ROOT}/counter"
 LOCKS = f"{ROOT}/locks"
 GUARD = f"{ROOT}/guard"
+ONLOOKERS = f"{ROOT}-onlooker"
 REGISTERS = tuple(f"{ROOT}/register-{at}" for at in range(2))
 SHARED = ((ROOT, b""), (COUNTER, b"0"), (LOCKS, b""), (GUARD, b"-1"))
 """What has to be there, with its first value, parents first."""
@@ -37,10 +38,14 @@ def register(rng: random.Random) -> str:
 class EnsembleHistory:
     """What clients of the ensemble know about its state."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tick_s: float, links_hold: bool) -> None:
+        """`links_hold`: whether members hear each other as long as they live."""
+        self._tick_s = tick_s
+        self._links_hold = links_hold
         self.versions: dict[int, str] = {}  # counter version -> who was told that it made it
         self.newest = 0  # newest version that somebody was told of
         self.heard: dict[int, float] = {}  # session -> when its last answered write was sent
+        self.answered: dict[int, float] = {}  # session -> when its last answered read was sent
         self.closed: set[int] = set()  # sessions that asked for their end
         self.timeouts: dict[int, float] = {}  # session -> s
         self.changes: list[Change] = []  # below ROOT, in the order of the ensemble
@@ -51,6 +56,19 @@ class EnsembleHistory:
     def watch(self, member: Node) -> None:
         """`member` has started: follow what it applies in this life."""
         member.handle.node.subscribe_applied(self._on_applied)
+
+    def lived_until(self, session: int) -> float | None:
+        """Until when a session may not expire, as clients know it; None: they do not.
+
+        A write is known to the leader by itself. Of reads it learns by its members' reports, every
+        half tick; a member that is paused or cut off goes on with its clients for a while.
+        """
+        if session in self.closed or session not in self.timeouts:
+            return None
+        signs = [self.heard.get(session, 0.0)]
+        if self._links_hold and session in self.answered:
+            signs.append(self.answered[session] - 2.5 * self._tick_s)
+        return max(signs) + self.timeouts[session]
 
     def _on_applied(self, applied: Applied) -> None:
         if applied.zxid <= self._last_zxid:
@@ -83,6 +101,7 @@ __all__ = [
     "COUNTER",
     "GUARD",
     "LOCKS",
+    "ONLOOKERS",
     "REGISTERS",
     "ROOT",
     "SHARED",
