@@ -4,28 +4,29 @@ Reads and writes go to the page cache on the loop; `sync` alone leaves it, on on
 A file has one writer, the object that holds it, so its size is kept here and never asked for.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
 
-import trio
-
 from ottla.runtime.interfaces import BytesLike, Disk
+from ottla.runtime.sync_threads import SyncThreads
 
 # Syncs of one device queue in the kernel anyway; more threads would only wait there.
 _SYNC_THREADS = 8
 _TEMPORARY = ".tmp"
+_PROBE = bytearray(1)  # where a byte goes that is only asked for
 
 
 class RealFile:
     """One open file; see `File`. `close` waits for a running `sync` before the descriptor goes."""
 
-    __slots__ = ("_closed", "_fd", "_limiter", "_path", "_size", "_syncing")
+    __slots__ = ("_closed", "_fd", "_path", "_size", "_syncing", "_threads")
 
-    def __init__(self, fd: int, path: str, limiter: trio.CapacityLimiter) -> None:
+    def __init__(self, fd: int, path: str, threads: SyncThreads) -> None:
         self._fd = fd
         self._path = path
-        self._limiter = limiter
+        self._threads = threads
         self._size = os.fstat(fd).st_size
         self._syncing = 0  # syncs on their threads; the descriptor stays open for them
         self._closed = False
@@ -81,6 +82,17 @@ class RealFile:
             have += len(data)
         return b"".join(parts)
 
+    def will_need(self, offset: int, length: int) -> None:
+        try:
+            os.preadv(self._fd, [_PROBE], offset + length - 1, os.RWF_NOWAIT)
+        except OSError:  # not in memory, or the file system cannot tell
+            pass
+        else:
+            return
+        # A file system that takes no advice is none the worse for it.
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(self._fd, offset, length, os.POSIX_FADV_WILLNEED)
+
     def size(self) -> int:
         return self._size
 
@@ -95,7 +107,7 @@ class RealFile:
         # Not abandoned on cancel: a caller that unwinds must not overtake its own sync.
         self._syncing += 1
         try:
-            await trio.to_thread.run_sync(os.fdatasync, self._fd, limiter=self._limiter)
+            await self._threads.run(os.fdatasync, self._fd)
         finally:
             self._syncing -= 1
             if self._closed and not self._syncing:
@@ -132,12 +144,12 @@ class RealDisk:
     """`Disk` over the machine's own file system."""
 
     def __init__(self) -> None:
-        self._limiter = trio.CapacityLimiter(_SYNC_THREADS)
+        self._threads = SyncThreads(_SYNC_THREADS)
 
     def open(self, path: str, *, create: bool = True) -> RealFile:
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         fd = os.open(path, flags, 0o644)
-        return RealFile(fd, path, self._limiter)
+        return RealFile(fd, path, self._threads)
 
     def exists(self, path: str) -> bool:
         return os.path.exists(path)
