@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ottla.config.event_log import EventLogConfig, read_event_log
 from ottla.config.problems import ConfigError, Problem
+from ottla.runtime import collector
 from ottla.runtime.interfaces import Runtime
 from ottla.scripts import run_files
 from ottla.scripts.background import READY, start_background
@@ -162,6 +163,7 @@ def _run(daemon: Daemon, event_log: EventLogConfig, arguments: argparse.Namespac
     registered: list[Path] = []
     on_started = partial(_announce, daemon, arguments, registered)
     body = daemon.body(real_runtime(events))
+    collector.begin_start()
     try:
         trio.run(supervise, body, events, progress, on_started)
     except BaseException as error:  # noqa: BLE001  the outermost boundary: all become exit codes
@@ -199,6 +201,7 @@ def _raise_file_limit() -> None:
 def _announce(
     daemon: Daemon, arguments: argparse.Namespace, registered: list[Path], handle: object
 ) -> None:
+    collector.end_start()
     own_id = getattr(handle, "broker_id", daemon.id)  # the ensemble may have handed it out
     try:
         run_dir = arguments.run_dir or run_files.default_run_dir()
