@@ -158,8 +158,8 @@ class ClusterMachine(RuleBasedStateMachine):
         if broker in self.cluster.brokers and held:
             broken = data.draw(st.lists(st.sampled_from(sorted(held)), unique=True))
             healthy = [tp for tp in held if tp not in broken]
-            self.liveness(self.cluster.on_replicas_broken(broker, broken, healthy))
-            self.liveness(self.cluster.leaderless())
+            fresh, mended = self.cluster.on_replicas_broken(broker, broken, healthy)
+            self.liveness([*fresh, *mended])
 
     @rule()
     def preferred_leaders_are_elected(self):

@@ -86,14 +86,25 @@ def test_write_that_lost_is_decided_again_from_what_is_there(cluster):
 
 
 def test_broken_disk_is_like_a_dead_broker_for_that_partition(cluster):
-    assert cluster.on_replicas_broken(1, [T0], [T1]) == [T0]
+    assert cluster.on_replicas_broken(1, [T0], [T1]) == ([T0], [])
     apply(cluster, decisions.decide_liveness(cluster, [T0]))
     assert state(cluster) == (2, 1, (2, 3))
     assert cluster.offline_replicas(T0) == [1]
-    assert cluster.on_replicas_broken(1, [T0], []) == []
-    assert cluster.on_replicas_broken(1, [], [T0]) == []
+    assert cluster.on_replicas_broken(1, [T0], []) == ([], [])
+    assert cluster.on_replicas_broken(1, [], [T0]) == ([], [])
     assert cluster.offline_replicas(T0) == []
-    assert cluster.on_replicas_broken(9, [T0], []) == []
+    assert cluster.on_replicas_broken(9, [T0], []) == ([], [])
+
+
+def test_only_replica_leads_again_when_its_disk_is_mended(cluster):
+    cluster.on_replicas_broken(1, [T0], [])
+    cluster.on_replicas_broken(2, [T0], [])
+    cluster.on_replicas_broken(3, [T0], [])
+    apply(cluster, decisions.decide_liveness(cluster, [T0]))
+    assert state(cluster)[0] == -1
+    assert cluster.on_replicas_broken(1, [], [T0, T1]) == ([], [T0])
+    apply(cluster, decisions.decide_liveness(cluster, [T0]))
+    assert state(cluster)[0] == 1
 
 
 def test_controlled_shutdown_hands_over_and_stops_followers(cluster):

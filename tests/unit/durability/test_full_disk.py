@@ -75,6 +75,32 @@ async def test_a_replica_that_could_not_be_made_is_made_when_space_returns(
 
 
 @pytest.mark.slow
+async def test_an_only_replica_that_could_not_be_made_leads_when_space_returns(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The controller took its leadership when it heard that there was no room for it."""
+    async with memory_cluster(2, num_partitions="1") as cluster:
+        await cluster.create_topic("first", replicas=1)
+        for disk in cluster.disks.values():
+            disk.capacity_bytes = disk.used_bytes
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cluster.create_topic, "second", 2, 1)
+            for broker in (1, 2):
+                with trio.fail_after(60):
+                    await cluster.events[broker].wait_for("partition.create_failed")
+            with trio.fail_after(60):
+                await cluster.events[cluster.controller()].wait_for("controller.replicas_offline")
+            await trio.sleep(5)
+            for disk in cluster.disks.values():
+                disk.capacity_bytes = None
+            with trio.fail_after(60):
+                await cluster.wait_ready("second", 1)
+        for partition in (0, 1):
+            leader = cluster.leader_of("second", partition)
+            assert await produce(cluster, leader, "second", partition, b"x") == 0
+
+
+@pytest.mark.slow
 async def test_a_broker_stops_cleanly_on_a_full_disk_and_starts_there_again(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from ottla.broker.controller.notices import Notices
-from ottla.broker.ensemble.values import Assignment, BrokerInfo, PartitionState
+from ottla.broker.ensemble.values import NO_LEADER, Assignment, BrokerInfo, PartitionState
 from ottla.broker.ids import BrokerId, ControllerEpoch, PartitionEpoch, TopicPartition
 
 NOT_WRITTEN = PartitionEpoch(-1)
@@ -70,6 +70,7 @@ class ControllerState:
         self.names: dict[UUID, str] = {}
         self.partitions: dict[TopicPartition, PartitionState] = {}
         self.deleting: dict[str, dict[tuple[TopicPartition, BrokerId], None]] = {}
+        self.reassigning: dict[TopicPartition, None] = {}
         self._by_broker: dict[BrokerId, dict[TopicPartition, None]] = {}
 
     # --- questions -------------------------------------------------------------------------
@@ -157,6 +158,10 @@ class ControllerState:
             for gone in self.replicas(tp):
                 self._by_broker[gone].pop(tp, None)
             topic.assignments[at] = assignment
+            if assignment.is_being_reassigned:
+                self.reassigning[tp] = None
+            else:
+                self.reassigning.pop(tp, None)
             for replica in assignment.replicas:
                 self._by_broker.setdefault(replica, {})[tp] = None
         return added
@@ -179,6 +184,7 @@ class ControllerState:
         for at, assignment in topic.assignments.items():
             tp = TopicPartition(name, at)
             self.partitions.pop(tp, None)
+            self.reassigning.pop(tp, None)
             for replica in assignment.replicas:
                 self._by_broker[replica].pop(tp, None)
             for broken in self.broken.values():
@@ -220,15 +226,23 @@ class ControllerState:
 
     def on_replicas_broken(
         self, broker: BrokerId, broken: Iterable[TopicPartition], healthy: Iterable[TopicPartition]
-    ) -> list[TopicPartition]:
-        """What a LeaderAndIsr response said of log directories; returns partitions to decide."""
+    ) -> tuple[list[TopicPartition], list[TopicPartition]]:
+        """What a LeaderAndIsr response said of log directories; returns partitions to decide.
+
+        The first are newly broken there, the second are sound again and have no leader.
+        """
         if broker not in self.brokers:
-            return []
+            return [], []
         known = self.broken.setdefault(broker, set())
-        known.difference_update(healthy)
+        mended = [tp for tp in healthy if tp in known]
+        known.difference_update(mended)
         fresh = [tp for tp in broken if tp not in known and self.assignment(tp) is not None]
         known.update(fresh)
-        return fresh
+        return fresh, [tp for tp in mended if self._is_leaderless(tp)]
+
+    def _is_leaderless(self, tp: TopicPartition) -> bool:
+        state = self.partitions.get(tp)
+        return state is None or state.leader == NO_LEADER
 
     def on_controlled_shutdown(self, broker: BrokerId) -> tuple[list[TopicPartition], Notices]:
         """A broker asks to stop: what to decide about, and which followers it may stop already."""
@@ -311,6 +325,10 @@ class ControllerState:
         assert self.shutting_down <= self.brokers.keys()
         assert self.broken.keys() <= self.brokers.keys()
         assert self.deleting.keys() <= self.topics.keys()
+        for tp in self.reassigning:
+            moving = self.assignment(tp)
+            assert moving is not None
+            assert moving.is_being_reassigned
         for tp, state in self.partitions.items():
             assignment = self.assignment(tp)
             assert assignment is not None, f"{tp} has a state but no assignment"
