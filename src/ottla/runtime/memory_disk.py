@@ -126,6 +126,9 @@ class MemoryFile:
         self._disk.require_working(self._path)
         return bytes(memoryview(self._content.live)[offset : offset + length])
 
+    def will_need(self, offset: int, length: int) -> None:
+        self._require_open()
+
     def size(self) -> int:
         self._require_open()
         return len(self._content.live)

@@ -1,7 +1,9 @@
 """Finding batches for readers: ranges of files by offset, offsets by timestamp.
 
 A reader near the end is answered from the tail in memory; one that goes on where its last range
-ended, from a hint; others by the index and a scan of headers.
+ended, from a hint; others by the index and a scan of headers. For readers behind the tail the
+system is told what they will ask for next, so that it reads from the disk before the loop has to
+wait for it.
 """
 
 from bisect import bisect_right
@@ -17,6 +19,11 @@ from ottla.protocol.kafka.records import LOG_APPEND_TIME_BIT, BatchHeader, Recor
 from ottla.runtime.interfaces import File
 
 _HINTS_MAX = 64
+# Told to the system ahead of a range that is read: so many times its length, and no more than this.
+# Readers of small ranges do not profit.
+_AHEAD_RANGES = 4
+_AHEAD_BYTES_MAX = 8 * 1024 * 1024
+_AHEAD_RANGE_MIN = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -53,8 +60,9 @@ class Reader:
         self._segments = segments
         self._bases = bases
         self.tail = Tail()
-        # First offset of a batch to (segment, position): where ranges that were read ended.
-        self._hints: dict[int, tuple[Segment, int]] = {}
+        # First offset of a batch to (segment, position, told): where ranges that were read ended,
+        # and up to where the system was told that the segment is needed.
+        self._hints: dict[int, tuple[Segment, int, int]] = {}
 
     def forget(self) -> None:
         """Offsets have changed their places."""
@@ -72,7 +80,7 @@ class Reader:
         found = self._find(offset)
         if found is None:
             return EMPTY_READ
-        segment, first_offset, position = found
+        segment, first_offset, position, told = found
         limit = segment.size if end == log_end else self._limit(segment, end)
         if position >= limit:
             return EMPTY_READ
@@ -80,7 +88,9 @@ class Reader:
         if stop >= limit:
             stop = limit
         else:
-            stop = self._last_boundary(segment, position, stop)
+            if max_bytes >= _AHEAD_RANGE_MIN and told >= 0:
+                told = self._tell(segment, position, max_bytes, told)
+            stop = self._last_boundary(segment, position, stop, told)
             if stop == position:
                 if not at_least_one:
                     return EMPTY_READ
@@ -89,20 +99,33 @@ class Reader:
                     return EMPTY_READ
         return ReadInfo(FileRange(segment.file, position, stop - position), first_offset)
 
-    def _find(self, offset: int) -> tuple[Segment, int, int] | None:
-        """(segment, first offset, position) of the first batch that reaches `offset`."""
+    def _tell(self, segment: Segment, position: int, max_bytes: int, told: int) -> int:
+        """Tell the system what is needed from `position` on, unless it was; up to where it is."""
+        if told >= min(position + 2 * max_bytes, segment.size):
+            return told
+        start = max(position, told)
+        ahead = min(_AHEAD_RANGES * max_bytes, _AHEAD_BYTES_MAX)
+        end = min(position + max_bytes + ahead, segment.size)
+        segment.file.will_need(start, end - start)
+        return end
+
+    def _find(self, offset: int) -> tuple[Segment, int, int, int] | None:
+        """(segment, first offset, position) of the first batch that reaches `offset`; told.
+
+        told: up to where the system knows that the segment is needed, -1 when it need not.
+        """
         tail = self.tail
         if tail.covers(offset):
             first_offset, position = tail.batch_holding(offset)
-            return self._segments[-1], first_offset, position
+            return self._segments[-1], first_offset, position, -1
         hint = self._hints.pop(offset, None)
         if hint is not None:
-            return hint[0], offset, hint[1]
+            return hint[0], offset, hint[1], hint[2]
         at = max(bisect_right(self._bases, offset) - 1, 0)
         for segment in self._segments[at:]:
             found = segment.locate(offset)
             if found is not None:
-                return segment, found[1].base_offset, found[0]
+                return segment, found[1].base_offset, found[0], 0
         return None
 
     def _limit(self, segment: Segment, end: int) -> int:
@@ -116,7 +139,7 @@ class Reader:
         found = segment.locate(end)
         return segment.size if found is None else found[0]
 
-    def _last_boundary(self, segment: Segment, position: int, stop: int) -> int:
+    def _last_boundary(self, segment: Segment, position: int, stop: int, told: int) -> int:
         """The last start of a batch in (position, stop], if it is found cheaply; else `position`
         when the first batch goes beyond `stop`, or `stop` itself, inside of some batch.
         """
@@ -136,14 +159,14 @@ class Reader:
                 else:
                     return stop
         if boundary > position:
-            self._hint(offset, segment, boundary)
+            self._hint(offset, segment, boundary, told)
         return boundary
 
-    def _hint(self, offset: int, segment: Segment, position: int) -> None:
+    def _hint(self, offset: int, segment: Segment, position: int, told: int) -> None:
         hints = self._hints
         if len(hints) >= _HINTS_MAX:
             del hints[next(iter(hints))]
-        hints[offset] = (segment, position)
+        hints[offset] = (segment, position, max(told, 0))
 
     # timestamps
 
