@@ -19,6 +19,7 @@ from ottla.broker.errors import (
 )
 from ottla.broker.storage.log_config import FOREVER, LogConfig
 from ottla.broker.storage.producers import BatchMark, Origin, Producers
+from ottla.broker.storage.record_checks import check_records
 from ottla.protocol.kafka.compression import Codec
 from ottla.protocol.kafka.crc import crc32c
 from ottla.protocol.kafka.errors import DecodeError
@@ -39,7 +40,7 @@ from ottla.protocol.kafka.records import (
     CorruptRecord,
     iter_headers,
     read_control_marker,
-    read_records,
+    read_header,
     recompress,
     validate_crc,
 )
@@ -142,7 +143,7 @@ def assign(
             if producer_id >= 0 and sequence < 0:
                 raise InvalidRecord(f"producer {producer_id} sent no sequence")
             if config.is_compacted or config.timestamp_before_max_ms != FOREVER:
-                _check_records(buffer, position, config, now_ms)
+                _check_records(view[position:end], config, now_ms)
         elif attributes & CONTROL_BIT:
             marker = _marker(buffer, position)
         if config.stamps:
@@ -299,21 +300,16 @@ def _stamp(
     _UINT32.pack_into(buffer, position + CRC_AT, crc)
 
 
-def _check_records(
-    buffer: bytearray | memoryview, position: int, config: LogConfig, now_ms: int
-) -> None:
-    try:
-        records = read_records(buffer, position)
-    except DecodeError as error:
-        raise CorruptMessage(str(error)) from None
-    oldest = now_ms - config.timestamp_before_max_ms
-    for record in records:
-        if config.is_compacted and record.key is None:
-            raise InvalidRecord("a record without a key in a compacted topic")
-        if not config.stamps and -1 < record.timestamp < oldest:
-            raise InvalidTimestamp(
-                f"a record of {record.timestamp} is over {config.timestamp_before_max_ms} ms old"
-            )
+def _check_records(batch: memoryview, config: LogConfig, now_ms: int) -> None:
+    bound_ms = config.timestamp_before_max_ms
+    is_bound = bound_ms != FOREVER and not config.stamps
+    check_records(
+        batch,
+        read_header(batch),
+        needs_keys=config.is_compacted,
+        oldest=now_ms - bound_ms if is_bound else None,
+        bound_ms=bound_ms,
+    )
 
 
 def check_batches(

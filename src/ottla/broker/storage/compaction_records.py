@@ -92,17 +92,17 @@ def _spans(payload: bytes, header: BatchHeader) -> list[Span]:
     try:
         for _ in range(header.record_count):
             start = at
-            length, at = _varint(payload, at)
+            length, at = read_varint(payload, at)
             end = at + length
-            timestamp_delta, timestamp_end = _varint(payload, at + 1)
-            offset_delta, at = _varint(payload, timestamp_end)
-            key_length, at = _varint(payload, at)
+            timestamp_delta, timestamp_end = read_varint(payload, at + 1)
+            offset_delta, at = read_varint(payload, timestamp_end)
+            key_length, at = read_varint(payload, at)
             if key_length >= 0:
                 key = payload[at : at + key_length]
                 at += key_length
             else:
                 key = None
-            has_value = _varint(payload, at)[0] >= 0
+            has_value = read_varint(payload, at)[0] >= 0
             if not at < end <= size or not 0 <= offset_delta <= last_delta:
                 raise CorruptRecord("a record's length or offset is outside of its batch")
             found.append((start, end, timestamp_end, timestamp_delta, offset_delta, key, has_value))
@@ -114,7 +114,7 @@ def _spans(payload: bytes, header: BatchHeader) -> list[Span]:
     return found
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
     """A zigzag varint and where it ends. IndexError when it is cut."""
     byte = data[at]
     if byte < 0x80:
@@ -201,5 +201,6 @@ __all__ = [
     "delete_horizon_ms",
     "emptied",
     "read_spans",
+    "read_varint",
     "rebuilt",
 ]
