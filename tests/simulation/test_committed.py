@@ -41,6 +41,19 @@ def test_what_was_committed_stays_so_under_a_later_leader() -> None:
         checker.check(TP, state(2, [2], epoch=2), {1: copy(9), 2: copy(6)}, set())
 
 
+def test_isr_grows_only_as_its_leader_asked() -> None:
+    checker = CommittedChecker()
+    leader = copy(9, leads=True)
+    leader.leader = SimpleNamespace(pending=SimpleNamespace(added=(2,)))
+    checker.check_growth(TP, state(1, [1]), state(1, [1, 2]), {1: leader})
+    with pytest.raises(Violation, match="did not ask"):
+        checker.check_growth(TP, state(1, [1]), state(1, [1, 3]), {1: leader})
+    leader.leader.pending = None
+    with pytest.raises(Violation, match="did not ask"):
+        checker.check_growth(TP, state(1, [1]), state(1, [1, 2]), {1: leader})
+    checker.check_growth(TP, state(1, [1]), state(2, [1, 2], epoch=2), {1: leader})
+
+
 def test_deposed_leader_commits_nothing() -> None:
     checker = CommittedChecker()
     copies = {1: copy(9, high_watermark=9, leads=True), 2: copy(6)}

@@ -172,6 +172,8 @@ class BrokerChecker:
             if partition is not None:
                 copies[_number(node)] = partition
         self._check_committed(tp, copies)
+        if before is not None:
+            self._committed.check_growth(tp, before, state, copies)
 
     def _check_committed(self, tp: TopicPartition, copies: dict[int, Partition]) -> None:
         if tp not in self._history.excused:

@@ -44,5 +44,25 @@ class CommittedChecker:
                     f" ({state}), ends at {copy.log.log_end}"
                 )
 
+    def check_growth(
+        self, tp: TopicPartition, before: Mapping, state: Mapping, copies: Mapping[int, Partition]
+    ) -> None:
+        """Only the present leader knows who has what is committed; nobody else adds to the ISR."""
+        added = set(state["isr"]) - set(before["isr"])
+        leader = copies.get(state["leader"])
+        if (
+            not added
+            or before["leader_epoch"] != state["leader_epoch"]
+            or leader is None
+            or not leader.is_leader
+            or leader.leader_epoch != state["leader_epoch"]
+        ):
+            return
+        pending = leader.leader.pending
+        if pending is None or not added <= set(pending.added):
+            raise Violation(
+                f"{tp}: {sorted(added)} came into the ISR ({state}), its leader did not ask for it"
+            )
+
 
 __all__ = ["CommittedChecker"]

@@ -37,7 +37,7 @@ def _epoch_not_raised() -> list[Patch]:
 
 @planted(
     "an ISR change is taken from a leader that was deposed",
-    faults={"slow_disk": 2.0, "kill_broker": 8.0, "cut_pair": 10.0},
+    faults={"slow_disk": 2.0, "kill_broker": 6.0},
     settings={"leader.imbalance.check.interval.seconds": "2", "replica.lag.time.max.ms": "4000"},
     changes={"records_per_s": 8.0},
 )

@@ -184,7 +184,11 @@ def _set_watches_without_zxid() -> list[Patch]:
     return [(Watches, "rearm", rearm)]
 
 
-@planted("sync is answered by a member from what it has, as when it is cut off from the majority")
+@planted(
+    "sync is answered by a member from what it has, as when it is cut off from the majority",
+    faults={"slow_link": 1.5, "slow_disk": 3.0, "cut_pair": 8.0},
+    changes={"ensemble_clients": 3},
+)
 def _sync_not_through_the_log() -> list[Patch]:
     original = connection_module.answer
 
