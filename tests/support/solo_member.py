@@ -64,6 +64,7 @@ class SoloMember:
         self.role = "standalone"
         self.touched = []
         self._applied = []
+        self._at_end = []
         self._serving = []
         self._waiting = {}
         self._tag = 0
@@ -74,6 +75,8 @@ class SoloMember:
             callback(applied)
         if applied.origin is not None and applied.origin.member_id == self.member_id:
             self._waiting.pop(applied.origin.tag)(applied)
+        for callback in self._at_end:
+            callback()
 
     def submit_nowait(self, session_id, opcode, body, auth, on_applied):
         if not self.is_serving:
@@ -103,8 +106,10 @@ class SoloMember:
     def touch(self, session_id):
         self.touched.append(session_id)
 
-    def subscribe_applied(self, callback):
+    def subscribe_applied(self, callback, at_end=None):
         self._applied.append(callback)
+        if at_end is not None:
+            self._at_end.append(at_end)
 
     def subscribe_serving(self, callback):
         self._serving.append(callback)

@@ -111,6 +111,7 @@ class Node:
         self._reads = SyncReads()
         self._touched: dict[int, None] = {}
         self._on_applied: list[OnApplied] = []
+        self._at_end_of_run: list[Callable[[], None]] = []
         self._on_serving: list[Callable[[bool], None]] = []
 
         self._to_apply: deque[Entry] = deque()
@@ -158,8 +159,13 @@ class Node:
     def epoch(self) -> int:
         return self._core.hard.epoch
 
-    def subscribe_applied(self, callback: OnApplied) -> None:
+    def subscribe_applied(
+        self, callback: OnApplied, at_end: Callable[[], None] | None = None
+    ) -> None:
+        """See `ports.Member`."""
         self._on_applied.append(callback)
+        if at_end is not None:
+            self._at_end_of_run.append(at_end)
 
     def subscribe_serving(self, callback: Callable[[bool], None]) -> None:
         self._on_serving.append(callback)
@@ -488,6 +494,8 @@ class Node:
                 waiter = waiters.pop(origin.tag, None)
                 if waiter is not None:
                     waiter(applied)
+        for at_end in self._at_end_of_run:
+            at_end()
         self._applied = Position(entry.index, entry.epoch, entry.zxid)
         self._core.applied(entry.index)
         if entries:

@@ -77,7 +77,11 @@ class Member(Protocol):
         """A client was heard from. Cheap: reported to the leader in batches."""
         ...
 
-    def subscribe_applied(self, callback: OnApplied) -> None: ...
+    def subscribe_applied(
+        self, callback: OnApplied, at_end: Callable[[], None] | None = None
+    ) -> None:
+        """`at_end` is called once behind each run of applied entries and their callbacks."""
+        ...
 
     def subscribe_serving(self, callback: Callable[[bool], None]) -> None:
         """Called after every change of `is_serving`, and when `is_read_only` ends."""

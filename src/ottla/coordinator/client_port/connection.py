@@ -4,8 +4,9 @@ Requests take effect and are answered in the order they came. A write goes to th
 and takes its place in the queue; a read behind it waits there until it has been applied here, so
 that the client sees its own writes. With an empty queue a read is answered where it stands.
 
-Nothing here waits but for room: `port` moves the bytes. What is to be sent gathers in `_out` and
-leaves once per turn of the loop. All of it runs on the loop's one thread.
+Nothing here waits but for room: `port` moves the bytes. What is to be sent gathers in `_out`; it
+leaves with one send for all that was received together, or was applied together, or came of
+anything else in one turn of the loop. All of it runs on the loop's one thread.
 """
 
 import struct
@@ -133,6 +134,7 @@ class Connection:
         "leaving",
         "out_bytes",
         "read_only",
+        "receiving",
         "sending",
         "session_id",
         "stream",
@@ -169,6 +171,7 @@ class Connection:
         self.closed = False
         self.close_reason = ""
         self.leaving = False  # it asked to close its session
+        self.receiving = False  # its reader sends what it answers by itself
         self.sending = False  # a task of its own waits for the full socket
         self._room: trio.Event | None = None  # the reader waits for it
         self.read_only = False  # the session is this member's alone, and changes nothing
@@ -180,6 +183,11 @@ class Connection:
     @property
     def outstanding(self) -> int:
         return len(self._queue)
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether there is something to be sent, and no task waits to send it already."""
+        return bool(self._out) and not self.sending
 
     @property
     def is_full(self) -> bool:
@@ -386,7 +394,7 @@ class Connection:
     def _send(self, frame: bytes) -> None:
         if self.closed:
             return
-        if not self._out:
+        if not self._out and not self.receiving:
             self._mark_dirty(self)
         self._out.append(frame)
         self.out_bytes += len(frame)

@@ -63,7 +63,7 @@ class ClientPort:
         self._nursery: trio.Nursery | None = None
         self._address = settings.client_address
         self._began = trio.current_time()
-        member.subscribe_applied(self._on_applied)
+        member.subscribe_applied(self._on_applied, self._sending.flush)
         member.subscribe_serving(self._on_serving)
 
     @property
@@ -140,6 +140,7 @@ class ClientPort:
     # The member's news. Both are called within its apply, see `ports`.
 
     def _on_applied(self, applied: Applied) -> None:
+        self._sending.gather()
         if applied.events:
             fired = self._member.watches.trigger(applied.events, self._auth_of)
             for session_id, event in fired:
@@ -231,11 +232,15 @@ class ClientPort:
         self, connection: Connection, frames: FrameReader, early: Sequence[memoryview]
     ) -> None:
         """`early` came together with the handshake."""
-        stream = connection.stream
+        stream, sending = connection.stream, self._sending
         touch = _untracked if connection.read_only else self._member.touch
         session_id = connection.session_id
-        connection.receive(early, trio.current_time())
+        now = trio.current_time()
+        connection.receive(early, now)
         while True:
+            connection.receiving = False
+            if connection.has_answers:
+                sending.send_now(connection, now)
             if connection.is_full:
                 await connection.wait_room()
             count = await stream.receive_into(frames.buffer())
@@ -243,7 +248,10 @@ class ClientPort:
                 connection.close("closed by its client")
                 return
             touch(session_id)
-            connection.receive(frames.received(count), trio.current_time())
+            now = trio.current_time()
+            # No switch to another task between a request and its answer.
+            connection.receiving = True
+            connection.receive(frames.received(count), now)
 
     def _refuse(self, connection: Connection, reason: str, guess: str) -> None:
         self._runtime.events.warning(

@@ -1,4 +1,8 @@
-"""Sending to clients: once per turn of the loop, everything that waits for a connection at once.
+"""Sending to clients, everything that waits for a connection at once.
+
+The answers to what was received together leave as soon as all of it was looked at (`send_now`),
+those to entries that were applied together right behind the last of them (`flush`), and whatever
+else there is once per turn of the loop.
 
 A connection whose socket is full gets a task of its own until it has taken everything.
 """
@@ -16,13 +20,31 @@ class Sending:
     def __init__(self) -> None:
         self._dirty: dict[Connection, None] = {}
         self._wake = trio.Event()
+        self._gathering = False  # `flush` is sure to be called
         self._nursery: trio.Nursery | None = None
 
     def mark_dirty(self, connection: Connection) -> None:
         """It has something to send, or is to be closed once it has sent everything."""
         self._dirty[connection] = None
-        if len(self._dirty) == 1:
+        if not self._gathering:
             self._wake.set()
+
+    def gather(self) -> None:
+        """Wake nobody for what comes now: `flush` follows in the same step of the same task."""
+        self._gathering = True
+
+    def flush(self) -> None:
+        """Send for every connection that has something."""
+        self._gathering = False
+        if self._dirty:
+            dirty, self._dirty = self._dirty, {}
+            now = trio.current_time()
+            for connection in dirty:
+                self._flush(connection, now)
+
+    def send_now(self, connection: Connection, now: float) -> None:
+        self._dirty.pop(connection, None)
+        self._flush(connection, now)
 
     def forget(self, connection: Connection) -> None:
         self._dirty.pop(connection, None)
@@ -32,10 +54,7 @@ class Sending:
             while True:
                 await self._wake.wait()
                 self._wake = trio.Event()
-                dirty, self._dirty = self._dirty, {}
-                now = trio.current_time()
-                for connection in dirty:
-                    self._flush(connection, now)
+                self.flush()
 
     def _flush(self, connection: Connection, now: float) -> None:
         if connection.closed or connection.sending:
