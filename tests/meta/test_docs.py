@@ -26,7 +26,6 @@ GAPS = {
     "delegation tokens": ApiKey.CREATE_DELEGATION_TOKEN,
     "AlterConfigs": ApiKey.ALTER_CONFIGS,
     "IncrementalAlterConfigs": ApiKey.INCREMENTAL_ALTER_CONFIGS,
-    "partition reassignment": ApiKey.ALTER_PARTITION_REASSIGNMENTS,
     "KIP-848": ApiKey.CONSUMER_GROUP_HEARTBEAT,
 }
 """What the README says is not there, and the API that would serve it."""

@@ -12,9 +12,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ottla.broker.controller import alter_partition, decisions
+from ottla.broker.controller import alter_partition, decisions, reassignment
 from ottla.broker.controller.notices import Notices
-from ottla.broker.controller.state import ControllerState
+from ottla.broker.controller.placement import Refused
+from ottla.broker.controller.state import ControllerState, StateWrite
 from ottla.broker.ensemble.values import Assignment
 from ottla.protocol.kafka.errors import ErrorCode
 from ottla.protocol.kafka.messages.alter_partition import (
@@ -99,7 +100,10 @@ class ClusterMachine(RuleBasedStateMachine):
         known = self.cluster.topics.get(topic)
         if topic in self.cluster.deleting or (known and len(known.assignments) > count):
             return
-        assignments = {at: Assignment(ASSIGNMENTS[at]) for at in range(count)}
+        assignments = {
+            at: (known and known.assignments.get(at)) or Assignment(ASSIGNMENTS[at])
+            for at in range(count)
+        }
         self.liveness(self.cluster.put_topic(topic, TOPICS[topic], assignments))
 
     @rule(topic=st.sampled_from(sorted(TOPICS)))
@@ -160,6 +164,48 @@ class ClusterMachine(RuleBasedStateMachine):
             healthy = [tp for tp in held if tp not in broken]
             fresh, mended = self.cluster.on_replicas_broken(broker, broken, healthy)
             self.liveness([*fresh, *mended])
+
+    def take_step(self, step):
+        """As the shell: assignment and state in one transaction."""
+        topic = self.cluster.topics[step.tp.topic]
+        if step.state is not None:
+            held = self.znodes[step.tp]
+            assert step.state.partition_epoch == held.partition_epoch
+            assert set(step.state.isr) <= set(held.isr), "a step makes nobody in sync"
+            assert step.state.leader < 0 or step.state.leader in held.isr
+        self.cluster.put_topic(step.tp.topic, topic.topic_id, {step.tp.partition: step.assignment})
+        if step.state is not None:
+            write = StateWrite(step.tp, step.state, ())
+            self.cluster.applied(write, step.state.partition_epoch + 1, Notices())
+            self.znodes[step.tp] = self.cluster.partitions[step.tp]
+        self.liveness([step.tp])
+
+    @rule(data=st.data())
+    def partition_is_moved(self, data):
+        tps = [tp for tp in self.cluster.all_partitions() if tp.topic not in self.cluster.deleting]
+        if not tps:
+            return
+        tp = data.draw(st.sampled_from(sorted(tps)))
+        target = data.draw(
+            st.none() | st.lists(broker_ids, min_size=1, max_size=3, unique=True).map(tuple)
+        )
+        try:
+            wanted = reassignment.judge(self.cluster, tp, target)
+        except Refused:
+            return
+        step = reassignment.beginning(self.cluster, tp, wanted)
+        if step is not None:
+            self.take_step(step)
+
+    @rule()
+    def moves_end(self):
+        for tp in list(self.cluster.reassigning):
+            target = self.cluster.assignment(tp).target
+            step = reassignment.completion(self.cluster, tp)
+            if step is not None:
+                assert set(step.state.isr) == set(target)
+                self.take_step(step)
+                assert tp not in self.cluster.reassigning
 
     @rule()
     def preferred_leaders_are_elected(self):

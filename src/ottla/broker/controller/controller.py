@@ -11,8 +11,9 @@ from random import Random
 
 import trio
 
-from ottla.broker.controller import operations
+from ottla.broker.controller import operations, reassigning
 from ottla.broker.controller.operations import Election
+from ottla.broker.controller.reassigning import Outcome, Wishes
 from ottla.broker.controller.reign import Deposed, Reign
 from ottla.broker.controller.settings import ControllerSettings
 from ottla.broker.controller.state import ControllerState
@@ -32,7 +33,7 @@ from ottla.broker.ensemble.client import (
     set_data_op,
 )
 from ottla.broker.ensemble.errors import ConnectionLoss, EnsembleError, NodeExists, NoNode
-from ottla.broker.ensemble.values import BrokerInfo, Endpoint
+from ottla.broker.ensemble.values import Assignment, BrokerInfo, Endpoint
 from ottla.broker.ensemble.watches import WatchEvent
 from ottla.broker.ids import NO_BROKER, BrokerId, ControllerEpoch, TopicPartition
 from ottla.broker.link import BrokerLink
@@ -162,6 +163,16 @@ class Controller:
     ) -> dict[TopicPartition, Election]:
         """(error code, message) per partition; None asks for every partition. Deposed."""
         return await operations.elect_leaders(self._required(), partitions, unclean=unclean)
+
+    async def alter_reassignments(self, wishes: Wishes) -> dict[TopicPartition, Outcome]:
+        """(error code, message) per partition; None as a wish cancels. Deposed; EnsembleError."""
+        return await reassigning.alter(self._required(), wishes)
+
+    def reassignments(self) -> dict[TopicPartition, Assignment]:
+        """The partitions that are on their way to other brokers. Deposed."""
+        cluster = self._required().cluster
+        found = {tp: cluster.assignment(tp) for tp in cluster.reassigning}
+        return {tp: each for tp, each in found.items() if each is not None}
 
     def topic_config_changed(self, topic: str) -> None:
         """A topic's overrides changed: unclean election may be allowed now."""

@@ -145,8 +145,11 @@ def decide_unclean(cluster: ControllerState, tps: Iterable[TopicPartition]) -> l
 def imbalanced(cluster: ControllerState, percentage: int) -> list[TopicPartition]:
     """Partitions to give back to preferred leaders that lack more than `percentage` of theirs.
 
-    Only those whose preferred leader could take over now.
+    Only those whose preferred leader could take over now; none while partitions are moving to
+    other brokers.
     """
+    if cluster.reassigning:
+        return []
     preferred: dict[BrokerId, list[TopicPartition]] = {}
     for tp in cluster.all_partitions():
         if tp.topic not in cluster.deleting and (replicas := cluster.replicas(tp)):

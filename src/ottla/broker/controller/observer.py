@@ -12,7 +12,7 @@ from uuid import UUID
 
 import trio
 
-from ottla.broker.controller import decisions
+from ottla.broker.controller import decisions, reassigning
 from ottla.broker.controller.ledger import ControllerMoved
 from ottla.broker.controller.notices import Notices
 from ottla.broker.ensemble import encodings, paths
@@ -60,6 +60,9 @@ class Observer:
 
     def _preferred_fired(self, _event: WatchEvent) -> None:
         self._reign.mark("preferred")
+
+    def _reassign_fired(self, _event: WatchEvent) -> None:
+        self._reign.mark("reassign")
 
     def _log_dirs_fired(self, _event: WatchEvent) -> None:
         self._reign.mark("log_dirs")
@@ -109,7 +112,7 @@ class Observer:
         # The first word that brokers hear is the outcome of all this. One that restarted without
         # its latest records and heard that it still leads would have the others cut theirs.
         self._reign.channels.speak()
-        for kind in ("log_dirs", "isr", "preferred"):
+        for kind in ("log_dirs", "isr", "reassign", "reassignments", "preferred"):
             await self.look_at(kind, "")
 
     def _take_states(
@@ -172,6 +175,10 @@ class Observer:
                 self._reign.post(self._cluster.retry_deletions())
             case "preferred":
                 await self._look_at_preferred()
+            case "reassign":
+                await self._look_at_reassign()
+            case "reassignments":
+                await reassigning.advance(self._reign)
             case "log_dirs":
                 await self._look_at_log_dirs()
             case "isr":
@@ -306,6 +313,11 @@ class Observer:
         except encodings.MalformedZnode as error:
             self._events.warning("controller.znode_unreadable", reason=str(error))
         await self._ledger.delete(path)
+
+    async def _look_at_reassign(self) -> None:
+        path = paths.REASSIGN_PARTITIONS
+        if await self._client.exists(path, watch=self._reassign_fired) is not None:
+            await reassigning.take_up_znode(self._reign)
 
     async def _look_at_log_dirs(self) -> None:
         """Brokers whose directories failed are asked for the health of all their replicas."""

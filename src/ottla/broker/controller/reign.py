@@ -13,7 +13,7 @@ from uuid import UUID
 
 import trio
 
-from ottla.broker.controller import decisions
+from ottla.broker.controller import decisions, reassigning
 from ottla.broker.controller.channels import (
     Answer,
     Channels,
@@ -172,6 +172,7 @@ class Reign:
                     await self.observer.look_at(kind, name)
                 except ConnectionLoss:
                     await self._take_up_again(kind, name)
+                await self._advance_reassignments()
                 self._signal()
             task = await self._receive.receive()
             if task is None:
@@ -189,6 +190,16 @@ class Reign:
             finally:
                 task.done.set()
                 self._signal()
+            await self._advance_reassignments()
+
+    async def _advance_reassignments(self) -> None:
+        if not self.cluster.reassigning:
+            return
+        try:
+            await reassigning.advance(self)
+        except ConnectionLoss:
+            await self._take_up_again("reassignments", "")
+        self._signal()
 
     async def _take_up_again(self, kind: str, name: str) -> None:
         """Steps that a lost connection cut short are repeated, and all leaders looked over."""

@@ -70,6 +70,7 @@ class ControllerState:
         self.names: dict[UUID, str] = {}
         self.partitions: dict[TopicPartition, PartitionState] = {}
         self.deleting: dict[str, dict[tuple[TopicPartition, BrokerId], None]] = {}
+        self.reassigning: dict[TopicPartition, None] = {}
         self._by_broker: dict[BrokerId, dict[TopicPartition, None]] = {}
 
     # --- questions -------------------------------------------------------------------------
@@ -157,6 +158,10 @@ class ControllerState:
             for gone in self.replicas(tp):
                 self._by_broker[gone].pop(tp, None)
             topic.assignments[at] = assignment
+            if assignment.is_being_reassigned:
+                self.reassigning[tp] = None
+            else:
+                self.reassigning.pop(tp, None)
             for replica in assignment.replicas:
                 self._by_broker.setdefault(replica, {})[tp] = None
         return added
@@ -179,6 +184,7 @@ class ControllerState:
         for at, assignment in topic.assignments.items():
             tp = TopicPartition(name, at)
             self.partitions.pop(tp, None)
+            self.reassigning.pop(tp, None)
             for replica in assignment.replicas:
                 self._by_broker[replica].pop(tp, None)
             for broken in self.broken.values():
@@ -319,6 +325,10 @@ class ControllerState:
         assert self.shutting_down <= self.brokers.keys()
         assert self.broken.keys() <= self.brokers.keys()
         assert self.deleting.keys() <= self.topics.keys()
+        for tp in self.reassigning:
+            moving = self.assignment(tp)
+            assert moving is not None
+            assert moving.is_being_reassigned
         for tp, state in self.partitions.items():
             assignment = self.assignment(tp)
             assert assignment is not None, f"{tp} has a state but no assignment"

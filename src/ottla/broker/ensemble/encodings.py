@@ -8,7 +8,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
@@ -168,6 +168,27 @@ def decode_topic(name: str, data: bytes | None) -> TopicAssignment:
 
 def _brokers(ids: Iterable[Any]) -> tuple[BrokerId, ...]:
     return tuple([BrokerId(int(each)) for each in ids])
+
+
+def encode_reassignments(wishes: Mapping[TopicPartition, Sequence[BrokerId]]) -> bytes:
+    """`/admin/reassign_partitions`."""
+    named = [
+        {"topic": tp.topic, "partition": tp.partition, "replicas": list(replicas)}
+        for tp, replicas in wishes.items()
+    ]
+    return _dump({"version": 1, "partitions": named})
+
+
+def decode_reassignments(data: bytes | None) -> dict[TopicPartition, tuple[BrokerId, ...]]:
+    """MalformedZnode."""
+
+    def build(node: _Json) -> dict[TopicPartition, tuple[BrokerId, ...]]:
+        return {
+            TopicPartition(str(each["topic"]), int(each["partition"])): _brokers(each["replicas"])
+            for each in node["partitions"]
+        }
+
+    return _read("/admin/reassign_partitions", data, build)
 
 
 def encode_partition_state(state: PartitionState) -> bytes:

@@ -64,6 +64,26 @@ class Assignment:
     def is_being_reassigned(self) -> bool:
         return bool(self.adding or self.removing)
 
+    @property
+    def origin(self) -> tuple[BrokerId, ...]:
+        """Where the partition was before; what a cancelled reassignment goes back to."""
+        return tuple(each for each in self.replicas if each not in self.adding)
+
+    @property
+    def target(self) -> tuple[BrokerId, ...]:
+        """Where it is to be, the preferred leader first."""
+        return tuple(each for each in self.replicas if each not in self.removing)
+
+    def reassigned_to(self, target: tuple[BrokerId, ...]) -> "Assignment":
+        """On the way to `target`, from where it was before any move under way (KIP-455)."""
+        origin = self.origin
+        replicas = (*target, *(each for each in origin if each not in target))
+        return Assignment(
+            replicas,
+            tuple(each for each in replicas if each not in origin),
+            tuple(each for each in replicas if each not in target),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class TopicAssignment:
