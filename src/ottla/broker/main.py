@@ -165,7 +165,8 @@ async def _prepare(
         client, session_file, runtime.events, timeout_s=END_SESSION_TIMEOUT_S
     )
     dynamic = DynamicConfig(config, client, BrokerId(broker_id), runtime.events)
-    await _read_config(dynamic, client, {topic for each in logs.dirs for topic in each.topics()})
+    topics = sorted({topic for each in logs.dirs for topic in each.topics()})
+    await _read_config(dynamic, client, topics)
     broker = Broker(
         dynamic,
         runtime,
