@@ -5,12 +5,13 @@ import os
 import sys
 import time
 import traceback
-from collections import Counter
-from multiprocessing import get_context
+from dataclasses import fields
 from pathlib import Path
 
+from ottla.runtime.supervise import leaves
 from tests.simulation.world import planted
-from tests.simulation.world.seeds import attempt
+from tests.simulation.world.many import FAILED, HELD, INTERRUPTED, listed, run_many
+from tests.simulation.world.plan import Plan
 from tests.simulation.world.world import run_seed
 
 
@@ -27,52 +28,36 @@ def _arguments() -> argparse.Namespace:
 
 
 def _one(options: argparse.Namespace) -> int:
+    """All that it prints is the same each time; how long it took goes to stderr."""
     began = time.perf_counter()
     trace = print if options.trace else None
+    plan = Plan.of(options.seed, options.minutes)
+    for each in fields(plan):
+        print(f"{each.name}: {_shown(getattr(plan, each.name))}")
     try:
-        outcome = run_seed(options.seed, minutes=options.minutes, trace=trace)
-    except BaseException:
-        traceback.print_exc()
-        print(f"\nseed {options.seed} FAILED")
-        return 1
+        outcome = run_seed(options.seed, minutes=options.minutes, trace=trace, plan=plan)
+    except BaseException as error:
+        if any(isinstance(each, KeyboardInterrupt) for each in leaves(error)):
+            print(f"seed {options.seed} was interrupted")
+            return INTERRUPTED
+        traceback.print_exc(limit=-6, file=sys.stdout)
+        print(f"seed {options.seed} FAILED")
+        return FAILED
     real_s = time.perf_counter() - began
     print(
-        f"seed {options.seed} held: {outcome.virtual_s / 60:.1f} virtual minutes in {real_s:.1f} s"
+        f"seed {options.seed} held: {outcome.virtual_s:.1f} virtual seconds,"
+        f" converged in {outcome.converged_s:.1f}, digest {outcome.digest}"
     )
-    print(f"converged in {outcome.converged_s:.1f} s, digest {outcome.digest}")
-    for title, counts in (("faults", outcome.faults), ("counts", outcome.counts)):
-        print(f"{title}: " + ", ".join(f"{key} {count}" for key, count in sorted(counts.items())))
-    return 0
+    print(f"faults: {listed(outcome.faults)}")
+    print(f"facts: {listed(outcome.counts)}")
+    print(f"{outcome.virtual_s / real_s:.0f} virtual seconds per second", file=sys.stderr)
+    return HELD
 
 
-def _many(options: argparse.Namespace) -> int:
-    began, virtual_s, busy_s, failed = time.perf_counter(), 0.0, 0.0, []
-    faults: Counter[str] = Counter()
-    counts: Counter[str] = Counter()
-    jobs = [
-        (seed, options.minutes)
-        for seed in range(options.start, options.start + (options.seeds or 20))
-    ]
-    with get_context("spawn").Pool(min(options.jobs, len(jobs)), maxtasksperchild=20) as pool:
-        for done, (seed, result, real_s) in enumerate(pool.imap_unordered(attempt, jobs), 1):
-            busy_s += real_s
-            if isinstance(result, str):
-                failed.append(seed)
-                print(f"\r\033[Kseed {seed} FAILED after {real_s:.1f} s\n{result}")
-                print(f"replay: scripts/sim.sh --seed {seed} --minutes {options.minutes:g} --trace")
-            else:
-                virtual_s += result.virtual_s
-                faults.update(result.faults)
-                counts.update(result.counts)
-            line = f"{done}/{len(jobs)} seeds, {len(failed)} failed, {virtual_s / 3600:.1f} h"
-            print(f"\r\033[K{line}", end="" if sys.stdout.isatty() else "\n", flush=True)
-    elapsed_s = time.perf_counter() - began
-    print(f"\n{virtual_s / 3600:.2f} virtual hours in {elapsed_s:.0f} s", end="")
-    print(f", {virtual_s / max(busy_s, 1e-9):.0f} virtual seconds per second of one core")
-    for title, found in (("faults", faults), ("facts", counts)):
-        print(f"{title}: " + ", ".join(f"{key} {count}" for key, count in sorted(found.items())))
-    print(f"failed: {sorted(failed)}" if failed else "all held")
-    return 1 if failed else 0
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={each}" for key, each in value.items()) or "none"
+    return str(value)
 
 
 def _planted(options: argparse.Namespace) -> int:
@@ -111,7 +96,10 @@ def main() -> int:
     options = _arguments()
     if options.planted is not None:
         return _planted(options)
-    return _one(options) if options.seed is not None else _many(options)
+    if options.seed is not None:
+        return _one(options)
+    seeds = range(options.start, options.start + (options.seeds or 20))
+    return run_many(seeds, options.minutes, options.jobs)
 
 
 if __name__ == "__main__":

@@ -84,6 +84,9 @@ def _plain(value: object) -> object:
     return value
 
 
+_MARKS = {"debug": ".", "info": " ", "warning": "!", "error": "E"}
+
+
 class Timeline:
     """All that the daemons and the simulation said, in order; its digest tells runs apart."""
 
@@ -97,9 +100,11 @@ class Timeline:
         if level == "debug" and self.trace is None:
             return
         now = trio.current_time()
-        line = f"{now:10.4f} {source:<9} {level:<7} {name}"
+        line = f"{now:10.4f} {source:<9} {_MARKS[level]} {name}"
         for key, value in fields.items():
-            line += f" {key}={_plain(value)!r}"
+            plain = _plain(value)
+            bare = isinstance(plain, str) and plain and " " not in plain
+            line += f" {key}={plain}" if bare else f" {key}={plain!r}"
         if level != "debug":
             self._hash.update(line.encode())
             self.counts[name] += 1
