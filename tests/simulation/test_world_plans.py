@@ -40,3 +40,21 @@ def test_such_power_cuts_are_found_to_lose_records_where_batches_are_not_synced(
     chosen.faults = {"power_brokers": 20.0, "power_leader": 15.0}
     with pytest.raises(BaseExceptionGroup):
         run(chosen)
+
+
+@pytest.mark.parametrize("seed", [7002, 7003])
+def test_compaction_leaves_the_newest_of_each_key_whatever_happens(seed: int) -> None:
+    chosen = plan(seed, power_broker=25.0, kill_broker=20.0, stop_broker=40.0, full_broker=20.0)
+    chosen.make_compacted(random.Random(seed))
+    outcome = run(chosen)
+    assert outcome.counts["records compacted away"]
+    assert outcome.counts["passes over compacted partitions"] > 20
+    assert outcome.events["log.compacted"]
+
+
+@pytest.mark.parametrize("seed", [7008, 7010])
+def test_requests_in_flight_stay_in_order_when_leaders_come_and_go(seed: int) -> None:
+    chosen = plan(seed, kill_broker=15.0, reset=10.0, pause=20.0, cut_pair=20.0)
+    chosen.pipelined, chosen.records_per_s = True, 8.0
+    outcome = run(chosen)
+    assert outcome.counts["batches sent again in a pipeline"]

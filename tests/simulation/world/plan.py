@@ -52,6 +52,8 @@ class Plan:
     group_members: int = 2
     ensemble_clients: int = 2
     durable: bool = False  # brokers sync each batch before they acknowledge it
+    compacted: dict[str, str] | None = None  # settings of a compacted topic, if there is one
+    pipelined: bool = False  # the first producer has several requests in flight
 
     @classmethod
     def of(cls, seed: int, minutes: float = 3.0) -> "Plan":
@@ -103,6 +105,9 @@ class Plan:
             self.faults[kind] = rng.choice((10.0, 20.0, 40.0))
         if rng.random() < 0.4:
             self.make_durable(rng)
+        if rng.random() < 0.5:
+            self.make_compacted(rng)
+        self.pipelined = rng.random() < 0.5
 
     def make_durable(self, rng: random.Random) -> None:
         """Then brokers may lose power like anybody, and nothing is excused."""
@@ -111,3 +116,18 @@ class Plan:
         for kind in ("power_broker", "power_leader", "power_brokers"):
             if rng.random() < 0.7:
                 self.faults[kind] = rng.choice((20.0, 40.0, 80.0))
+
+    def make_compacted(self, rng: random.Random) -> None:
+        """A compacted topic next to the others, whose segments are small and cleaned all the time.
+
+        Tombstones that go after a second let deleted keys come back (see `keyed`); others stay.
+        """
+        self.compacted = {
+            "cleanup_policy": "compact",
+            "segment_bytes": rng.choice(("500", "2000")),
+            "segment_ms": rng.choice(("3000", "60000")),
+            "min_cleanable_dirty_ratio": rng.choice(("0.01", "0.5")),
+            "delete_retention_ms": rng.choice(("1000", "604800000", "604800000")),
+        }
+        self.broker_settings["log.cleaner.backoff.ms"] = rng.choice(("300", "2000"))
+        self.broker_settings["offsets.topic.segment.bytes"] = rng.choice(("1000", "100000"))

@@ -16,6 +16,7 @@ from tests.simulation.world.clients.consumers import Reader
 from tests.simulation.world.clients.ensemble_clients import EnsembleClientActor, ensemble_clients
 from tests.simulation.world.clients.facts import EnsembleHistory
 from tests.simulation.world.clients.groups import GroupMember
+from tests.simulation.world.clients.keyed import TOPIC, KeyedWork
 from tests.simulation.world.clients.port import KafkaPort
 from tests.simulation.world.clients.producers import Producer
 from tests.simulation.world.faults import Faults
@@ -98,7 +99,10 @@ class World:
         self._scope = trio.CancelScope()
         self._end = trio.Event()
         self._producers_done = 0
+        self._written_at = -1.0  # when the last producer was done
+        self._producers_started = 0
         self._readers: list[Reader] = []
+        self._keyed: KeyedWork | None = None
         self._group_members: dict[str, list[GroupMember]] = {}
         self._actors: list[EnsembleClientActor] = []
 
@@ -210,6 +214,8 @@ class World:
             for name, (partitions, replication, min_isr) in plan.topics.items():
                 await admin.create_surely(name, partitions, replication, min_isr)
                 self.history.topic_created(name)
+            if plan.compacted is not None:
+                await admin.create_surely(TOPIC, KeyedWork.PARTITIONS, 3, 2, **plan.compacted)
         if patience.cancelled_caught:
             raise NotConverged(f"no topic could be created within {START_S:g} s")
         tps = [
@@ -251,7 +257,12 @@ class World:
             acks = -1 if at != 1 else 1
             name = f"p{at}"
             producer = Producer(
-                name, self._port(name), self.history, acks=acks, per_s=plan.records_per_s / len(tps)
+                name,
+                self._port(name),
+                self.history,
+                acks=acks,
+                per_s=plan.records_per_s / len(tps),
+                pipelined=plan.pipelined and at == 0,
             )
             nursery.start_soon(self._produce, producer, tps)
         for tp in tps:
@@ -266,6 +277,8 @@ class World:
                 member = GroupMember(name, group, tps, self._port(name), self.history)
                 members.append(member)
                 nursery.start_soon(self._be_member, member)
+        if plan.compacted is not None:
+            self._start_keyed(nursery, plan.compacted)
         self._actors = ensemble_clients(
             plan.ensemble_clients,
             self.fabric.at,
@@ -281,13 +294,28 @@ class World:
         self._admin_scope = trio.CancelScope()
         nursery.start_soon(self._administer, admin)
 
+    def _start_keyed(self, nursery: trio.Nursery, settings: dict[str, str]) -> None:
+        plan = self.plan
+        self._keyed = work = KeyedWork(self.history, settings)
+        for at in range(2):
+            name = f"k{at}"
+            pipelined = plan.pipelined and at == 0
+            producer = work.producer(
+                name, self._port(name), per_s=plan.records_per_s / 2, pipelined=pipelined
+            )
+            nursery.start_soon(self._produce, producer, work.tps)
+        for tp in work.tps:
+            nursery.start_soon(work.reader(tp, self._port(f"reader-{tp}")).run)
+
     async def _administer(self, admin: Admin) -> None:
         with self._admin_scope:
             await admin.play()
 
     async def _produce(self, producer: Producer, tps: list[TopicPartition]) -> None:
+        self._producers_started += 1
         await producer.run(tps, self._end)
         self._producers_done += 1
+        self._written_at = trio.current_time()
 
     async def _be_member(self, member: GroupMember) -> None:
         """A member that now and then crashes or leaves, until the end of the safety phase."""
@@ -351,9 +379,11 @@ class World:
         deleting = nodes[0].tree.nodes["/admin/delete_topics"].children
         if deleting:
             missing.append(f"topics wait for their deletion: {list(deleting)}")
-        producers = self.plan.producers - self._producers_done
+        producers = self._producers_started - self._producers_done
         if producers:
             missing.append(f"{producers} producers wait for their last acknowledgements")
+        elif self._keyed is not None:
+            missing += self._keyed.missing(self._written_at)
         missing += [
             f"the reader of {reader.tp} is at {reader.position}"
             for reader in self._readers

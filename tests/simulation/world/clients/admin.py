@@ -26,7 +26,7 @@ class Admin:
         self.history = history
 
     async def create(
-        self, name: str, partitions: int, replication: int, min_isr: int
+        self, name: str, partitions: int, replication: int, min_isr: int, **configs: str
     ) -> ErrorCode | None:
         """None: nobody knows how it ended."""
         request = CreateTopicsRequest(
@@ -35,7 +35,10 @@ class Admin:
                     name=name,
                     num_partitions=partitions,
                     replication_factor=replication,
-                    configs=[CreatableTopicConfig(name="min.insync.replicas", value=str(min_isr))],
+                    configs=[
+                        CreatableTopicConfig(name=key.replace("_", "."), value=value)
+                        for key, value in {"min_insync_replicas": str(min_isr), **configs}.items()
+                    ],
                 )
             ],
             timeout_ms=int(TIMEOUT_S * 1000) - 2000,
@@ -54,9 +57,12 @@ class Admin:
         answer = await self._ask(DeleteTopicsRequest(topic_names=[name], timeout_ms=6000), 4)
         return None if answer is None else ErrorCode(answer.responses[0].error_code)
 
-    async def create_surely(self, name: str, partitions: int, replication: int, min_isr: int):
+    async def create_surely(
+        self, name: str, partitions: int, replication: int, min_isr: int, **configs: str
+    ) -> None:
+        """`configs` are keys of topics with `_` for `.`."""
         while True:
-            code = await self.create(name, partitions, replication, min_isr)
+            code = await self.create(name, partitions, replication, min_isr, **configs)
             if code in (ErrorCode.NONE, ErrorCode.TOPIC_ALREADY_EXISTS):
                 return
             await trio.sleep(0.5)

@@ -1,5 +1,7 @@
 """Consumers by assignment: each reads some partitions from their start and misses nothing."""
 
+from typing import NamedTuple
+
 import trio
 
 from ottla.broker.ids import TopicPartition
@@ -10,7 +12,7 @@ from ottla.protocol.kafka.records import iter_headers, read_records, validate_cr
 from tests.simulation.world.clients.port import KafkaPort
 from tests.simulation.world.history import History
 
-_RETRY = {
+GO_ELSEWHERE = {
     ErrorCode.NOT_LEADER_OR_FOLLOWER,
     ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
     ErrorCode.FENCED_LEADER_EPOCH,
@@ -24,13 +26,22 @@ _RETRY = {
 OUT_OF_RANGE_S = 60.0
 
 
+class Fetched(NamedTuple):
+    """One answer. `records` are (offset, key, value), `end` is where to go on."""
+
+    code: ErrorCode
+    high_watermark: int
+    records: list[tuple[int, bytes, bytes | None]]
+    end: int
+
+
 async def fetch(
     port: KafkaPort, history: History, tp: TopicPartition, offset: int, *, version: int = 11
-):
-    """(error, high watermark, [(offset, value), ...]) of one fetch from the known leader.
+) -> Fetched:
+    """Ask the known leader once. LinkLost.
 
-    LinkLost. Records before `offset`, of a batch that begins earlier, are left out. Brokers send
-    bytes as they are on the disk; it is the client that checks them: CORRUPT_MESSAGE.
+    Records before `offset`, of a batch that begins earlier, are left out. Brokers send bytes as
+    they are on the disk; it is the client that checks them: CORRUPT_MESSAGE.
     """
     leader = await port.leader(tp)
     request = FetchRequest(
@@ -55,27 +66,29 @@ async def fetch(
     )
     answer = await port.ask(leader, request, version, 8.0)
     if answer.error_code:
-        return ErrorCode(answer.error_code), -1, []
+        return Fetched(ErrorCode(answer.error_code), -1, [], offset)
     [row] = answer.responses[0].partitions
-    records = []
+    records: list[tuple[int, bytes, bytes | None]] = []
+    end = offset
     data = bytes(row.records or b"")
     try:
         for position, header in iter_headers(data):
             validate_crc(data, position, header)
+            end = max(end, header.last_offset + 1)
             if header.is_control:
                 continue
             records += [
-                (record.offset, bytes(record.value))
+                (record.offset, record.key, record.value)
                 for record in read_records(data, position)
                 if record.offset >= offset
             ]
     except DecodeError as error:
         history.unreadable(tp, str(error))
         if not records:
-            return ErrorCode.CORRUPT_MESSAGE, -1, []
+            return Fetched(ErrorCode.CORRUPT_MESSAGE, -1, [], offset)
     if row.error_code == ErrorCode.CORRUPT_MESSAGE:
         history.unreadable(tp, "says the broker")
-    return ErrorCode(row.error_code), row.high_watermark, records
+    return Fetched(ErrorCode(row.error_code), row.high_watermark, records, end)
 
 
 class Reader:
@@ -108,7 +121,7 @@ class Reader:
         """One fetch; whether anything came."""
         port, tp = self._port, self.tp
         try:
-            code, high_watermark, records = await fetch(
+            code, high_watermark, records, end = await fetch(
                 port, self._history, tp, self.position, version=self._version
             )
         except LinkLost:
@@ -120,17 +133,19 @@ class Reader:
         elif code is ErrorCode.OFFSET_OUT_OF_RANGE:
             self._history.lost_position(tp, self.position)
             self.position, self.log = 0, []
-        elif code in _RETRY:
+        elif code in GO_ELSEWHERE:
             port.leader_unknown(tp)
             await trio.sleep(0.1)
         else:
             assert code is ErrorCode.NONE, code
-        for offset, value in records:
+        for offset, _, value in records:
             assert offset >= self.position
+            assert value is not None
             self._out_of_range_since = None
             self._history.read(tp, offset, value)
             self.log.append((offset, value))
             self.position = offset + 1
+        self.position = max(self.position, end)
         if code is ErrorCode.NONE and self.position >= high_watermark:
             self.caught_up_at = trio.current_time()
         return bool(records)

@@ -237,7 +237,7 @@ class GroupMember:
         lost_since: float | None = None
         while True:
             try:
-                code, _, records = await fetch(port, history, tp, position)
+                code, _, records, end = await fetch(port, history, tp, position)
             except LinkLost:
                 port.leader_unknown(tp)
                 continue
@@ -255,10 +255,11 @@ class GroupMember:
             if not records:
                 continue
             lost_since = None
-            for offset, value in records:
+            for offset, _, value in records:
+                assert value is not None
                 history.read(tp, offset, value)
                 seen.add(offset)
-            position = records[-1][0] + 1
+            position = end
             if port.rng.random() < 0.7:
                 await self._commit(tp, position)
 

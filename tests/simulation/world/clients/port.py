@@ -28,6 +28,10 @@ class KafkaPort:
             for each in range(1, brokers + 1)
         }
 
+    def now_ms(self) -> int:
+        """What the clients' clocks say; they are right."""
+        return 1_700_000_000_000 + int(trio.current_time() * 1000)
+
     async def ask(self, broker: int, message, version: int, timeout_s: float = 10.0):
         """LinkLost, also for a broker that nobody knows."""
         link = self._links.get(broker)

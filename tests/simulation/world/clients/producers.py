@@ -1,4 +1,8 @@
-"""Producers: an idempotent one that never gives a record up, and a plain one with acks=1."""
+"""Producers: idempotent ones that never give a record up, and a plain one with acks=1."""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import trio
 
@@ -23,6 +27,7 @@ _GO_ELSEWHERE = {
     ErrorCode.FENCED_LEADER_EPOCH,
     ErrorCode.KAFKA_STORAGE_ERROR,
 }
+_IN_FLIGHT_MAX = 5  # of which a broker remembers what a retry repeats
 _TRY_AGAIN = {
     ErrorCode.REQUEST_TIMED_OUT,
     ErrorCode.NOT_ENOUGH_REPLICAS,
@@ -32,29 +37,66 @@ _TRY_AGAIN = {
 }
 
 
-class Producer:
-    """One task per partition; each has one batch under way and sends it until it is taken.
+class Row(NamedTuple):
+    """What a record says; `value` None deletes the key. `version` is for compacted topics."""
 
-    Records are `name:number`, numbers ascend per partition. acks: -1 (idempotent) or 1.
+    key: bytes
+    value: bytes | None
+    version: int = 0
+
+
+@dataclass(eq=False)
+class Batch:
+    rows: list[Row]
+    data: bytes
+    is_taken: bool = False
+
+
+class Producer:
+    """One task per partition, which sends each batch until it is taken.
+
+    Records are `name:number`, numbers ascend per partition. acks: -1 (idempotent) or 1. With
+    `pipelined` up to five batches of a partition are under way at once, see `_Pipeline`.
     """
 
     def __init__(
-        self, name: str, port: KafkaPort, history: History, *, acks: int, per_s: float
+        self,
+        name: str,
+        port: KafkaPort,
+        history: History,
+        *,
+        acks: int,
+        per_s: float,
+        pipelined: bool = False,
     ) -> None:
         self.name = name
         self.acks = acks
-        self._port = port
-        self._history = history
+        self.port = port
+        self.history = history
         self._per_s = per_s
         self._id, self._epoch = -1, -1
-        self.idle = True
-        self.stopping = False
+        self._pipelined = pipelined
         self._produce_version = port.rng.choice((3, 7, 9, 11))
         self._codec = port.rng.choice((Codec.NONE, Codec.NONE, Codec.GZIP, Codec.ZSTD))
         if self._codec is Codec.ZSTD:
             self._produce_version = max(self._produce_version, 7)
         if acks == -1:
             history.idempotent.add(name)
+
+    # What is written, and what is known of it
+
+    def make(self, tp: TopicPartition, number: int, count: int) -> list[Row]:
+        """The rows with these numbers of `tp`."""
+        values = [f"{self.name}:{number + at}".encode() for at in range(count)]
+        for value in values:
+            self.history.sending(tp, value)
+        return [Row(value, value) for value in values]
+
+    def acknowledged(self, tp: TopicPartition, rows: list[Row], offset: int) -> None:
+        """`offset` -1: they are there, and it was not told where."""
+        self.history.acknowledged(tp, [row.key for row in rows], offset)
+
+    # Life
 
     async def run(self, tps: list[TopicPartition], end: trio.Event) -> None:
         """Write until `end`, then finish what is under way."""
@@ -68,7 +110,7 @@ class Producer:
         request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=60_000)
         while True:
             try:
-                answer = await self._port.ask(self._port.any_broker(), request, 2)
+                answer = await self.port.ask(self.port.any_broker(), request, 2)
             except LinkLost:
                 continue
             if answer.error_code == ErrorCode.NONE:
@@ -77,67 +119,185 @@ class Producer:
             await trio.sleep(0.2)
 
     async def _feed(self, tp: TopicPartition, end: trio.Event) -> None:
-        rng, number, sequence = self._port.rng, 0, 0
+        if self._pipelined:
+            async with trio.open_nursery() as nursery:
+                pipeline = Pipeline(self, tp)
+                nursery.start_soon(self._fill, pipeline, tp, end)
+                await pipeline.run()
+            return
+        rng, number, sequence = self.port.rng, 0, 0
         while not end.is_set():
             with trio.move_on_after(rng.expovariate(self._per_s)):
                 await end.wait()
                 return
             count = 1 if rng.random() < 0.8 else rng.randint(2, 8)
-            values = [f"{self.name}:{number + at}".encode() for at in range(count)]
+            batch = self._batch(tp, number, count)
             number += count
-            for value in values:
-                self._history.sending(tp, value)
-            batch = build_batch(
-                [(value, value * rng.choice((1, 1, 1)), 1_700_000_000_000, ()) for value in values],
-                producer_id=self._id,
-                producer_epoch=self._epoch,
-                base_sequence=sequence if self.acks == -1 else -1,
-                codec=self._codec,
-            )
             sequence += count
-            await self._send(tp, values, batch)
+            await self._send(tp, batch)
 
-    async def _send(self, tp: TopicPartition, values: list[bytes], batch: bytes) -> None:
-        history, port = self._history, self._port
+    async def _fill(self, pipeline: "Pipeline", tp: TopicPartition, end: trio.Event) -> None:
+        """Bursts of batches, so that several are under way."""
+        rng, number = self.port.rng, 0
+        while not end.is_set():
+            with trio.move_on_after(rng.expovariate(self._per_s / 3)):
+                await end.wait()
+            for _ in range(0 if end.is_set() else rng.randint(1, 6)):
+                count = 1 if rng.random() < 0.8 else rng.randint(2, 8)
+                pipeline.put(self._batch(tp, number, count))
+                number += count
+        pipeline.finish()
+
+    def _batch(self, tp: TopicPartition, number: int, count: int) -> Batch:
+        rows = self.make(tp, number, count)
+        data = build_batch(
+            [(row.key, row.value, self.port.now_ms(), ()) for row in rows],
+            producer_id=self._id,
+            producer_epoch=self._epoch,
+            base_sequence=number if self.acks == -1 else -1,
+            codec=self._codec,
+        )
+        return Batch(rows, data)
+
+    async def ask(self, tp: TopicPartition, batch: Batch, leader: int):
+        """The row of the answer. LinkLost."""
+        request = ProduceRequest(
+            acks=self.acks,
+            timeout_ms=self.port.rng.choice((1500, 5000)),
+            topic_data=[
+                TopicProduceData(
+                    name=tp.topic,
+                    partition_data=[PartitionProduceData(index=tp.partition, records=batch.data)],
+                )
+            ],
+        )
+        answer = await self.port.ask(leader, request, self._produce_version, 8.0)
+        return answer.responses[0].partition_responses[0]
+
+    def take(self, tp: TopicPartition, batch: Batch, row) -> float | None:
+        """What an answer means: None when the batch is taken, else seconds to wait for a retry."""
+        history, code = self.history, ErrorCode(row.error_code)
+        if code is ErrorCode.NONE or code is ErrorCode.DUPLICATE_SEQUENCE_NUMBER:
+            if self.acks == -1:
+                known = code is ErrorCode.NONE
+                self.acknowledged(tp, batch.rows, row.base_offset if known else -1)
+            else:
+                history.counts["records taken by leaders"] += len(batch.rows)
+            return None
+        history.counts[f"produce {code.name.lower()}"] += 1
+        if code in _GO_ELSEWHERE:
+            self.port.leader_unknown(tp)
+            return 0.1
+        if code in _TRY_AGAIN:
+            return 0.3
+        if tp in history.excused:
+            return None
+        raise Violation(f"{tp}: {self.name} sent {batch.rows} again and again and got {code.name}")
+
+    async def _send(self, tp: TopicPartition, batch: Batch) -> None:
         while True:
-            leader = await port.leader(tp)
-            request = ProduceRequest(
-                acks=self.acks,
-                timeout_ms=port.rng.choice((1500, 5000)),
-                topic_data=[
-                    TopicProduceData(
-                        name=tp.topic,
-                        partition_data=[PartitionProduceData(index=tp.partition, records=batch)],
-                    )
-                ],
-            )
+            leader = await self.port.leader(tp)
             try:
-                answer = await port.ask(leader, request, self._produce_version, 8.0)
+                row = await self.ask(tp, batch, leader)
             except LinkLost:
-                port.leader_unknown(tp)
+                self.port.leader_unknown(tp)
                 if self.acks == 1:
                     return  # it may be there or not
                 continue
-            [row] = answer.responses[0].partition_responses
+            pause_s = self.take(tp, batch, row)
+            if pause_s is None:
+                return
+            await trio.sleep(pause_s)
+
+
+class Pipeline:
+    """Batches of one partition on their way, as librdkafka has them.
+
+    Up to five requests are in flight, in order, on one connection. When one fails, nothing new is
+    sent; once all are answered or lost, the batches that are not taken go out again in their order.
+    A broker may then say of a batch behind a failed one that it is out of order, but never of the
+    first that is not taken. Nothing goes out beyond what brokers remember of a producer, counted
+    from that one; nor beside the very first batch, as a broker that knows nothing of a producer
+    takes any sequence number, in Kafka too.
+    """
+
+    def __init__(self, producer: Producer, tp: TopicPartition) -> None:
+        self._producer = producer
+        self._tp = tp
+        self._waiting: deque[Batch] = deque()
+        self._window: deque[Batch] = deque()  # sent, from the first that is not taken on
+        self._is_known = False  # the leaders have something of this producer
+        self._in_flight = 0
+        self._pause_s: float | None = None  # a request failed: wait so long before the retry
+        self._is_finished = False
+        self._news = trio.Event()
+
+    def put(self, batch: Batch) -> None:
+        self._waiting.append(batch)
+        self._news.set()
+
+    def finish(self) -> None:
+        """Nothing is put any more."""
+        self._is_finished = True
+        self._news.set()
+
+    async def run(self) -> None:
+        """Until all that was put before `finish` is taken."""
+        async with trio.open_nursery() as nursery:
+            while self._waiting or not self._is_done():
+                await self._retry(nursery)
+                leader = await self._producer.port.leader(self._tp)
+                while self._waiting and self._can_send():
+                    batch = self._waiting.popleft()
+                    self._window.append(batch)
+                    await self._launch(nursery, batch, leader)
+                self._news = trio.Event()
+                if self._can_send() and (self._waiting or self._is_done()):
+                    continue
+                if self._pause_s is None or self._in_flight:
+                    await self._news.wait()
+
+    def _is_done(self) -> bool:
+        return self._is_finished and not self._window
+
+    def _can_send(self) -> bool:
+        most = _IN_FLIGHT_MAX if self._is_known else 1
+        return self._pause_s is None and len(self._window) < most
+
+    async def _retry(self, nursery: trio.Nursery) -> None:
+        while self._pause_s is not None and not self._in_flight:
+            await trio.sleep(self._pause_s)
+            self._pause_s = None
+            leader = await self._producer.port.leader(self._tp)
+            again = [batch for batch in self._window if not batch.is_taken]
+            self._producer.history.counts["batches sent again in a pipeline"] += len(again)
+            for batch in again:
+                await self._launch(nursery, batch, leader)
+
+    async def _launch(self, nursery: trio.Nursery, batch: Batch, leader: int) -> None:
+        """Returns when the request is sent, or has its place in the queue of its connection."""
+        self._in_flight += 1
+        await nursery.start(self._exchange, batch, leader)
+
+    async def _exchange(self, batch: Batch, leader: int, *, task_status) -> None:
+        task_status.started()  # whoever waits for it goes on after this task's first step
+        producer, tp = self._producer, self._tp
+        pause_s: float | None = 0.0
+        try:
+            row = await producer.ask(tp, batch, leader)
+        except LinkLost:
+            producer.port.leader_unknown(tp)
+        else:
             code = ErrorCode(row.error_code)
-            if code is ErrorCode.NONE:
-                if self.acks == -1:
-                    history.acknowledged(tp, values, row.base_offset)
-                else:
-                    history.counts["records taken by leaders"] += len(values)
-                return
-            history.counts[f"produce {code.name.lower()}"] += 1
-            if code is ErrorCode.DUPLICATE_SEQUENCE_NUMBER:
-                history.acknowledged(tp, values, -1)
-                return
-            if code in _GO_ELSEWHERE:
-                port.leader_unknown(tp)
-                await trio.sleep(0.1)
-            elif code in _TRY_AGAIN:
-                await trio.sleep(0.3)
-            elif tp in history.excused:
-                return
+            if code is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER and batch is not self._window[0]:
+                producer.history.counts["batches behind a failed one"] += 1
             else:
-                raise Violation(
-                    f"{tp}: {self.name} sent {values} again and again and got {code.name}"
-                )
+                pause_s = producer.take(tp, batch, row)
+        self._in_flight -= 1
+        if pause_s is None:
+            batch.is_taken = self._is_known = True
+            while self._window and self._window[0].is_taken:
+                self._window.popleft()
+        else:
+            self._pause_s = max(pause_s, self._pause_s or 0.0)
+        self._news.set()
