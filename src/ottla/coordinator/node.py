@@ -90,6 +90,7 @@ class Node:
                 listen_on=settings.peer_address,
                 on_message=self._on_message,
                 on_link=self._on_link,
+                on_ended=self._on_ended,
                 tls=_peer_tls(settings),
             )
         self._leading: Leading | None = None
@@ -125,6 +126,7 @@ class Node:
         )
         self._turn_wake = trio.Event()
         self._sync_wake = trio.Event()
+        self._deadline_moved = trio.Event()
 
     # --- what the client port asks (ports.Member)
 
@@ -353,7 +355,9 @@ class Node:
             self._watch_looking(now)
             self._turn()
             pause = min(self._core.deadline - now, self._timing.heartbeat_s / 2)
-            await trio.sleep(max(pause, 0.001))
+            self._deadline_moved = trio.Event()
+            with trio.move_on_after(max(pause, 0.001)):
+                await self._deadline_moved.wait()
 
     def _watch_looking(self, now: float) -> None:
         """`readonlymode.enabled`: a member without a leader shows what it has, after a while."""
@@ -633,6 +637,11 @@ class Node:
                 # Later requests on a new link must not overtake those that were lost on this one.
                 self._drop_waiters()
         self._turn_wake.set()
+
+    def _on_ended(self, member: int) -> None:
+        if member == self._core.leader:
+            self._core.leader_ended(trio.current_time())
+            self._deadline_moved.set()
 
     def _wake_turn(self) -> None:
         self._turn_wake.set()

@@ -29,6 +29,7 @@ PAUSE_MAX_S = 0.5
 
 OnMessage = Callable[[int, PeerMessage], None]
 OnLink = Callable[[int, bool], None]
+OnEnded = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,14 @@ class Peers:
         listen_on: Address,
         on_message: OnMessage,
         on_link: OnLink,
+        on_ended: OnEnded,
         tls: PeerTls | None = None,
     ) -> None:
-        """`on_message(sender, message)` and `on_link(member, is_up)` are called on the loop."""
+        """`on_message(sender, message)` and `on_link(member, is_up)` are called on the loop.
+
+        `on_ended(member)`: its host says that nobody listens at its port, and its own connection
+        here is closed, so its process is gone. Said at every attempt to connect.
+        """
         self._network = network
         self._events = events
         self._me = me
@@ -76,6 +82,7 @@ class Peers:
         self._listen_on = listen_on
         self._on_message = on_message
         self._on_link = on_link
+        self._on_ended = on_ended
         self._tls = tls
         self.ensemble = ",".join(f"{member}:{members[member].port}" for member in sorted(members))
         self._links = {member: _Link(member) for member in members if member != me}
@@ -153,6 +160,8 @@ class Peers:
                 if str(error) != failure:  # said once, not at every attempt
                     failure = str(error)
                     self._events.info("peer.unreachable", peer=member, reason=failure)
+                if isinstance(error, ConnectionRefusedError) and member not in self._incoming:
+                    self._on_ended(member)
             else:
                 failure, pause = "", PAUSE_MIN_S
                 await self._use(link, stream)

@@ -13,7 +13,7 @@ from ottla.protocol.peer.messages import (
     VoteReply,
     VoteRequest,
 )
-from tests.unit.consensus.cores import Table, core_of, log_of
+from tests.unit.consensus.cores import TIMING, Table, core_of, log_of
 
 TRIO = (1, 2, 3)
 
@@ -319,3 +319,33 @@ def test_majorities_against_counting_by_hand(members):
         yes, no = answers.count(True), answers.count(False)
         expected = True if yes * 2 > members else (False if no * 2 >= members else None)
         assert tally(range(members), granted) is expected
+
+
+def test_a_leader_whose_process_ended_is_replaced_without_waiting_for_silence():
+    """Its lease (6.4.1) ended with it: nothing listens where it did."""
+    table = table_of((), (), ())
+    table.elect(1)
+    table.heartbeat(1)
+    for me in (2, 3):
+        table.cores[me].leader_ended(table.now)
+    assert table.cores[2].deadline <= table.now + TIMING.heartbeat_s / 4
+    table.now += TIMING.heartbeat_s / 4
+    table.cores[2].tick(table.now)
+    table.settle(2, among=(2, 3))
+    assert table.cores[2].is_settled_leader
+    assert table.cores[3].leader == 2
+
+
+def test_one_member_alone_that_misses_the_leader_disturbs_nobody():
+    """4.2.3: who hears the leader votes for nobody."""
+    table = table_of((), (), ())
+    table.elect(1)
+    table.heartbeat(1)
+    table.cores[2].leader_ended(table.now)
+    table.now += TIMING.heartbeat_s / 4
+    table.cores[2].tick(table.now)
+    table.settle(2)
+    assert table.cores[1].is_settled_leader
+    assert {core.hard.epoch for core in table.cores.values()} == {1}
+    table.heartbeat(1)
+    assert table.cores[2].leader == 1

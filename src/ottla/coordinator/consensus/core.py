@@ -213,6 +213,17 @@ class Consensus:
         if self.leadership is not None:
             self.leadership.on_unreachable(member)
 
+    def leader_ended(self, now: float) -> None:
+        """The leader's process is known to be gone, and with it the lease that silence honours.
+
+        Only for what no partition looks like: nobody listens where the leader did, and it closed
+        its connections. Every follower finds out by itself, so a pre-vote passes at once.
+        """
+        if self.leadership is None and self.leader is not None:
+            self._leader_heard = _NEVER
+            soon = now + self._rng.uniform(0, self.timing.heartbeat_s / 4)
+            self._election_at = min(self._election_at, soon)
+
     def offer_snapshot(self, snapshot: Snapshot, now: float) -> None:
         """Answer `Actions.snapshots_wanted`. A snapshot made meanwhile for nobody is no harm."""
         if self.leadership is not None and snapshot.at.index >= self.log.base.index:

@@ -99,7 +99,7 @@ class Timing:
 
     @classmethod
     def for_tick(cls, tick_time_ms: int) -> "Timing":
-        """The pace for a `tickTime`: a dead leader is replaced within one to two seconds at 2000.
+        """The pace for a `tickTime`: a silent leader is replaced within one to two seconds at 2000.
 
         Heartbeats every tenth of a tick, elections after half a tick to one tick of silence.
         """
