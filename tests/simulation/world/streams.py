@@ -3,6 +3,7 @@
 import errno
 import os
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import trio
@@ -69,14 +70,36 @@ class Flow:
         return BUFFER_BYTES - self.queued - len(self.arrived)
 
     def wake_reader(self) -> None:
-        task, self.reader = self.reader, None
+        task = self.reader
         if task is not None:
+            self.reader = None
             trio.lowlevel.reschedule(task)
 
     def wake_writer(self) -> None:
-        task, self.writer = self.writer, None
+        task = self.writer
         if task is not None:
+            self.writer = None
             trio.lowlevel.reschedule(task)
+
+    async def wait_readable(self) -> None:
+        """Until something is different for the reader."""
+        assert self.reader is None, "two tasks read one end"
+        self.reader = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._abort_reader)
+
+    async def wait_writable(self) -> None:
+        """Until something is different for the writer."""
+        assert self.writer is None, "two tasks wait to write to one end"
+        self.writer = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._abort_writer)
+
+    def _abort_reader(self, _raise: Callable) -> trio.lowlevel.Abort:
+        self.reader = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _abort_writer(self, _raise: Callable) -> trio.lowlevel.Abort:
+        self.writer = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
     def break_off(self) -> None:
         """The reader's end learns of a reset, and whoever writes there."""
@@ -84,17 +107,6 @@ class Flow:
         self.arrived.clear()
         self.wake_reader()
         self.back.wake_writer()
-
-
-async def _wait(flow: Flow, slot: str) -> None:
-    assert getattr(flow, slot) is None, "two tasks wait on one end"
-    setattr(flow, slot, trio.lowlevel.current_task())
-
-    def abort(_raise) -> trio.lowlevel.Abort:
-        setattr(flow, slot, None)
-        return trio.lowlevel.Abort.SUCCEEDED
-
-    await trio.lowlevel.wait_task_rescheduled(abort)
 
 
 class SimStream:
@@ -129,26 +141,32 @@ class SimStream:
             self._require_open()
             arrived = flow.arrived
             if arrived:
-                count = min(len(buffer), len(arrived))
-                buffer[:count] = arrived[:count]
-                del arrived[:count]
+                count = len(arrived)
+                if count <= len(buffer):
+                    buffer[:count] = arrived
+                    arrived.clear()
+                else:
+                    count = len(buffer)
+                    buffer[:] = arrived[:count]
+                    del arrived[:count]
                 flow.wake_writer()
                 return count
             if flow.reset:
                 raise self._lost()
             if flow.ended:
                 return 0
-            await _wait(flow, "reader")
+            await flow.wait_readable()
 
     def send_nowait(self, data) -> int:
         self._require_open()
         if self._incoming.reset:
             raise self._lost()
         count = min(len(data), self._outgoing.room)
-        if count > 0:
-            self._fabric.send(self._outgoing, bytes(memoryview(data)[:count]))
-            return count
-        return 0
+        if count <= 0:
+            return 0
+        whole = type(data) is bytes and count == len(data)
+        self._fabric.send(self._outgoing, data if whole else bytes(memoryview(data)[:count]))
+        return count
 
     def send_file_nowait(self, file, offset: int, count: int) -> int:
         room = self._outgoing.room
@@ -168,7 +186,7 @@ class SimStream:
                 raise self._lost()
             if flow.room > 0:
                 return
-            await _wait(flow, "writer")
+            await flow.wait_writable()
 
     async def send_all(self, data) -> None:
         view = memoryview(data)
