@@ -4,7 +4,7 @@ from inspect import getattr_static
 
 import pytest
 
-from tests.simulation.world.planted import PLANTED, find, plant
+from tests.simulation.world.planted import PLANTED, Catch, find, plant, table
 
 pytestmark = pytest.mark.slow
 
@@ -30,3 +30,14 @@ def test_a_planted_bug_goes_again(name: str) -> None:
         planted = [getattr_static(owner, attribute) for owner, attribute, _ in make()]
     assert [getattr_static(owner, attribute) for owner, attribute, _ in make()] == before
     assert all(bad is not good for bad, good in zip(planted, before, strict=True))
+
+
+def test_table_keeps_rows_of_bugs_that_were_not_searched_for() -> None:
+    seeds = range(1, 61)
+    first = table({"lost_watch": (Catch(7, "checks: it", "what | it <said>"), seeds)}, "")
+    both = table({"no_truncation": (None, seeds)}, first)
+    [row] = [line for line in both.splitlines() if line.startswith("| `lost_watch`")]
+    assert row.endswith("| 7 | `checks: it` | what / it &lt;said> |")
+    assert f"1 of {len(PLANTED)} are found." in both
+    assert "NOT FOUND in 1 to 60" in both
+    assert table({"lost_watch": (None, seeds)}, both).count("NOT FOUND") == 2

@@ -64,7 +64,11 @@ def _commit_alone() -> list[Patch]:
     return [(Leadership, "commit_index", commit_index)]
 
 
-@planted("a member applies what its leader sends before a majority has it")
+@planted(
+    "a member applies what its leader sends before a majority has it",
+    faults={"power_ensemble": 4.0, "power_member": 4.0, "slow_disk": 3.0},
+    changes={"ensemble_clients": 3},
+)
 def _applied_before_commit() -> list[Patch]:
     original = Consensus._on_append_request
 

@@ -3,6 +3,7 @@
 import queue
 import signal
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -109,11 +110,11 @@ def search(
     on_progress: Callable[[str], None],
     on_surprise: Callable[[str, Catch], None],
 ) -> None:
-    """Look for several bugs at once, each in one process at a time; results as they come.
+    """Look for all bugs at once, a seed for each in turn; results as they come.
 
     `on_surprise` hears of seeds that fail, but not by the bug. KeyboardInterrupt ends it at once.
     """
-    waiting = list(names)
+    waiting = deque((name, seeds.start) for name in names)
     under_way = 0
     answers: queue.SimpleQueue = queue.SimpleQueue()
     with get_context("spawn").Pool(jobs, _leave_interrupts_to_the_parent) as pool:
@@ -125,21 +126,21 @@ def search(
 
         while waiting or under_way:
             while waiting and under_way < jobs:
-                start(waiting.pop(0), seeds.start)
+                start(*waiting.popleft())
                 under_way += 1
             answer = answers.get()
             if isinstance(answer, BaseException):
                 raise answer
             name, seed, caught = answer
+            under_way -= 1
             if caught is not None and caught.surprise:
                 on_surprise(name, caught)
                 caught = None
             if caught is None and seed + 1 < seeds.stop:
                 on_progress(f"{name}: {seed - seeds.start + 1} of {len(seeds)} seeds")
-                start(name, seed + 1)
-                continue
-            under_way -= 1
-            on_result(name, caught)
+                waiting.append((name, seed + 1))
+            else:
+                on_result(name, caught)
 
 
 __all__ = ["SEEDS", "Catch", "attempt", "describe", "find", "search"]
