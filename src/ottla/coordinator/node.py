@@ -354,10 +354,15 @@ class Node:
             self._watch_catching_up(now)
             self._watch_looking(now)
             self._turn()
-            pause = min(self._core.deadline - now, self._timing.heartbeat_s / 2)
             self._deadline_moved = trio.Event()
-            with trio.move_on_after(max(pause, 0.001)):
+            with trio.move_on_after(max(self._next_look(now) - now, 0.001)):
                 await self._deadline_moved.wait()
+
+    def _next_look(self, now: float) -> float:
+        """When time alone has something to change: no lease is served a moment longer."""
+        then = min(self._core.deadline, now + self._timing.heartbeat_s)
+        lease_end = self._core.lease_end()
+        return min(then, lease_end) if lease_end > now else then
 
     def _watch_looking(self, now: float) -> None:
         """`readonlymode.enabled`: a member without a leader shows what it has, after a while."""
