@@ -34,6 +34,7 @@ from tests.simulation.world.plan import LINK_FAULTS, Plan
 
 START_S = 90.0
 CONVERGE_S = 150.0
+CALM_S = 30.0
 END_S = 60.0
 """How long after all that is allowed a run may take to end."""
 
@@ -289,8 +290,8 @@ class World:
             draw=self._draw,
             timeout_ms=plan.tick_ms * 3,
         )
-        for actor in self._actors:
-            nursery.start_soon(actor.run)
+        self._actors_scope = trio.CancelScope()
+        nursery.start_soon(self._act)
         self._admin_scope = trio.CancelScope()
         nursery.start_soon(self._administer, admin)
 
@@ -306,6 +307,12 @@ class World:
             nursery.start_soon(self._produce, producer, work.tps)
         for tp in work.tps:
             nursery.start_soon(work.reader(tp, self._port(f"reader-{tp}")).run)
+
+    async def _act(self) -> None:
+        with self._actors_scope:
+            async with trio.open_nursery() as nursery:
+                for actor in self._actors:
+                    nursery.start_soon(actor.run)
 
     async def _administer(self, admin: Admin) -> None:
         with self._admin_scope:
@@ -356,6 +363,12 @@ class World:
                 raise NotConverged(f"{CONVERGE_S:g} s after the last fault: {'; '.join(missing)}")
             await trio.sleep(0.5)
             self._look()
+        self._actors_scope.cancel()  # only members that nobody writes to have applied the same
+        nodes = [node.handle.node for node in self.members]
+        while len({each.tree.last_zxid for each in nodes}) != 1:
+            if trio.current_time() > deadline + CALM_S:
+                raise NotConverged("members have applied different transactions")
+            await trio.sleep(0.1)
 
     def _missing(self, tps: list[TopicPartition], healed_at: float) -> list[str]:
         down = [node.name for node in (*self.members, *self.brokers) if node.handle is None]
@@ -365,8 +378,6 @@ class World:
         nodes = [node.handle.node for node in self.members]
         if not all(each.is_serving for each in nodes):
             return ["the ensemble does not serve"]
-        if len({each.tree.last_zxid for each in nodes}) != 1:
-            missing.append("members have applied different transactions")
         for tp, state in self.broker_checker.states.items():
             topic = nodes[0].tree.nodes.get(f"/brokers/topics/{tp.topic}")
             if topic is None:

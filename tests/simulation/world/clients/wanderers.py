@@ -32,7 +32,13 @@ from ottla.protocol.zookeeper.messages import (
 )
 from ottla.protocol.zookeeper.opcodes import AddWatchMode, OpCode
 from ottla.runtime.interfaces import Address
-from tests.simulation.world.clients.facts import ROOT, Change, EnsembleHistory, register
+from tests.simulation.world.clients.facts import (
+    REGISTERS,
+    ROOT,
+    Change,
+    EnsembleHistory,
+    register,
+)
 from tests.simulation.world.clients.sessions import (
     Answer,
     Pending,
@@ -131,7 +137,9 @@ class Wanderer:
         follower = Follower(self.name, self._facts, self._note)
         connection.on_event, connection.on_answer = follower.on_event, follower.on_answer
         await self._watch(connection)
-        leaves_at = trio.current_time() + self._rng.expovariate(1 / 10)
+        for path in REGISTERS:  # what comes late from the old connection shows against this
+            await self._read_synced(connection, path)
+        leaves_at = trio.current_time() + self._rng.expovariate(1 / 7)
         await self._prepare(connection)
         while trio.current_time() < leaves_at:
             await self._burst(connection)
@@ -186,7 +194,7 @@ class Wanderer:
                 raise Violation(f"{self.name}: read {at} after {before} shows {_shown(read)}")
         self._history.counts["ensemble operations"] += len(requests)
         if self._rng.random() < 0.5:
-            await self._read_synced(connection)
+            await self._read_synced(connection, register(self._rng))
 
     # For the ledger
 
@@ -215,8 +223,7 @@ class Wanderer:
                 raise Violation(f"{call} is answered with {answer.error}")
         del self._writes[call]
 
-    async def _read_synced(self, connection: SessionConnection) -> None:
-        path = register(self._rng)
+    async def _read_synced(self, connection: SessionConnection, path: str) -> None:
         call = self._facts.ledger.begin(self.name, path, Operation(Kind.READ))
         sync, read = await connection.send(
             (OpCode.SYNC, SyncRequest(path).encode(), None),
