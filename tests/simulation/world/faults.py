@@ -21,11 +21,14 @@ What is legal for them:
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import trio
 
 from ottla.broker.ids import TopicPartition
+from ottla.coordinator.ports import NotServing
+from ottla.protocol.zookeeper.opcodes import OpCode
+from ottla.protocol.zookeeper.requests import DeleteRequest
 from tests.simulation.world import flips
 from tests.simulation.world.checkers import BrokerChecker
 from tests.simulation.world.determinism import RunQueue
@@ -246,6 +249,24 @@ class Faults:
         self._note("slow_link", link=(one, two), rate=link.bytes_per_s, delay=link.delay_s)
         await trio.sleep(self._rng.choice((2.0, 10.0, 20.0)))
         link.bytes_per_s, link.delay_s = 0.0, self._fabric.delay_s
+        return True
+
+    async def _move_controller(self) -> bool:
+        """An operator deletes /controller, as one does to have another broker take over."""
+        serving = [
+            node.handle.node
+            for node in self._members
+            if node.handle is not None and node.handle.node.is_serving
+        ]
+        if not serving:
+            return False
+        member = self._rng.choice(serving)
+        self._note("move_controller")
+        request = DeleteRequest("/controller", -1).encode()
+        with trio.move_on_after(5.0), suppress(NotServing):
+            session = (await member.create_session(4000)).session_id
+            await member.submit(session, int(OpCode.DELETE), request, ())
+            await member.submit(session, int(OpCode.CLOSE_SESSION), b"", ())
         return True
 
     async def _reset(self) -> bool:

@@ -57,7 +57,7 @@ def _isr_change_not_fenced() -> list[Patch]:
 
 @planted(
     "a controller that was deposed goes on writing",
-    faults={"pause": 6.0, "isolate": 10.0, "kill_broker": 15.0},
+    faults={"move_controller": 3.0, "pause": 5.0, "kill_broker": 6.0, "slow_disk": 5.0},
 )
 def _controller_not_fenced() -> list[Patch]:
     def start(self, operations):
