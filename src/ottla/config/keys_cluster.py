@@ -44,6 +44,17 @@ IDENTITY = table(
         "Where this broker stands; replicas are spread over racks, consumers may prefer theirs.",
     ),
     Key(
+        "replica.selector.class",
+        _T.STRING,
+        None,
+        "Which replica a consumer that names its rack is sent to: the leader, or (rack-aware) one"
+        " of its own rack.",
+        one_of(
+            "org.apache.kafka.common.replica.LeaderSelector",
+            "org.apache.kafka.common.replica.RackAwareReplicaSelector",
+        ),
+    ),
+    Key(
         "inter.broker.protocol.version",
         _T.STRING,
         "3.9-IV0",

@@ -4,11 +4,11 @@ Served are the bytes of the log as they are, as ranges of files that the connect
 reading them. Too little to send: the request is parked on the wake-ups of its partitions until
 `min_bytes` are there or `max_wait_ms` is over. An error or a diverging epoch answers at once.
 
-Versions 4 to 17. 7: sessions (see `fetch_sessions`). 9: leader epochs are checked (KIP-320). 12:
-diverging epochs (KIP-595), the current leader in errors. 13: topics by id. 15: followers name
-themselves in `replica_state` (KIP-903). 16: endpoints of new leaders (KIP-951). "No records" is a
-field of length 0 in all versions. The first batch of a response is whole whatever the limits say
-(KIP-74).
+Versions 4 to 17. 7: sessions (see `fetch_sessions`). 9: leader epochs are checked (KIP-320). 11:
+followers serve consumers too, and a leader may send one to its own rack (KIP-392). 12: diverging
+epochs (KIP-595), the current leader in errors. 13: topics by id. 15: followers name themselves in
+`replica_state` (KIP-903). 16: endpoints of new leaders (KIP-951). "No records" is a field of length
+0 in all versions. The first batch of a response is whole whatever the limits say (KIP-74).
 """
 
 from collections.abc import Iterable
@@ -28,7 +28,8 @@ from ottla.broker.api.fetch_sessions import (
 )
 from ottla.broker.api.leaders import current_leader, leader_endpoints
 from ottla.broker.errors import BrokerError, InconsistentTopicId, UnknownTopicId
-from ottla.broker.ids import ZERO_TOPIC_ID, BrokerId, TopicPartition
+from ottla.broker.ids import ZERO_TOPIC_ID, BrokerId, Offset, TopicPartition
+from ottla.broker.replication.read_replica import RACK_AWARE, choose_in_rack
 from ottla.protocol.kafka.api_keys import ApiKey
 from ottla.protocol.kafka.errors import ErrorCode
 from ottla.protocol.kafka.messages.fetch import (
@@ -48,12 +49,14 @@ if TYPE_CHECKING:
 
 READ_COMMITTED = 1
 IDS_SINCE = 13
+RACKS_SINCE = 11
 
 
 class _Fetch:
     """One fetch request while it is served; parked until there is enough to answer."""
 
     __slots__ = (
+        "_also_follower",
         "_asked",
         "_ctx",
         "_deadline",
@@ -61,6 +64,7 @@ class _Fetch:
         "_is_incremental",
         "_max_bytes",
         "_min_bytes",
+        "_rack",
         "_replica_epoch",
         "_replica_id",
         "_session",
@@ -83,6 +87,8 @@ class _Fetch:
         self._is_committed = request.isolation_level == READ_COMMITTED
         self._replica_id = replica_id(request)
         self._replica_epoch = request.replica_state.replica_epoch
+        self._also_follower = ctx.api_version >= RACKS_SINCE
+        self._rack = _rack(request, ctx)
         self._max_bytes = min(request.max_bytes, ctx.services.config.int("fetch.max.bytes"))
         self._watched: list[tuple[Partition, int]] = []  # with their changes as of it
 
@@ -168,6 +174,10 @@ class _Fetch:
                     now=now,
                 )
             else:
+                if self._rack and partition.is_leader:
+                    redirection = self._redirection(partition, asked)
+                    if redirection is not None:
+                        return redirection, None
                 info = partition.fetch_for_consumer(
                     asked.fetch_offset,
                     max_bytes,
@@ -175,6 +185,7 @@ class _Fetch:
                     read_committed=self._is_committed,
                     at_least_one=at_least_one,
                     last_fetched_epoch=asked.last_fetched_epoch,
+                    also_follower=self._also_follower,
                 )
         except BrokerError as error:
             return self._error(asked, error), None
@@ -206,6 +217,29 @@ class _Fetch:
             asked.found = data
             asked.found_log_start = info.log_start
         return data, info
+
+    def _redirection(self, partition: "Partition", asked: FetchedPartition) -> PartitionData | None:
+        """Where a consumer of this rack should read instead; None: here. Epoch errors."""
+        partition.require_epoch(asked.current_leader_epoch)
+        leader = BrokerId(partition.leader_id)
+        racks = {
+            broker: known.rack
+            for broker, known in self._ctx.services.metadata.brokers.items()
+            if self._ctx.listener_name in known.endpoints
+        }
+        followers = partition.leader.readable_from(Offset(asked.fetch_offset))
+        chosen = choose_in_rack(self._rack, leader, followers, racks)
+        if chosen == leader:
+            return None
+        return PartitionData(
+            partition_index=asked.index,
+            high_watermark=partition.high_watermark,
+            last_stable_offset=partition.last_stable_offset,
+            log_start_offset=partition.log.log_start,
+            aborted_transactions=None,
+            preferred_read_replica=chosen,
+            records=b"",
+        )
 
     def _end(self, partition: "Partition", info: "FetchInfo") -> int:
         """Where what this client may read ends."""
@@ -311,6 +345,14 @@ def handle(request: FetchRequest, ctx: RequestContext) -> FetchResponse | Parked
     return fetch.answer(ctx.now, final=request.max_wait_ms <= 0) or fetch
 
 
+def _rack(request: FetchRequest, ctx: RequestContext) -> str:
+    """The rack whose replicas a consumer prefers; empty when that makes no difference here."""
+    if not request.rack_id or replica_id(request) >= 0:
+        return ""
+    selector = ctx.services.config.optional_str("replica.selector.class")
+    return request.rack_id if selector == RACK_AWARE else ""
+
+
 def replica_id(request: FetchRequest) -> int:
     """The follower's broker id; below 0 for a consumer."""
     return max(request.replica_id, request.replica_state.replica_id)
@@ -347,6 +389,7 @@ def _is_news(asked: FetchedPartition, data: PartitionData) -> bool:
         or data.high_watermark != asked.high_watermark
         or data.log_start_offset != asked.log_start
         or data.diverging_epoch.epoch >= 0
+        or data.preferred_read_replica >= 0
     )
 
 

@@ -276,12 +276,14 @@ class Partition:
         read_committed: bool = False,
         at_least_one: bool = True,
         last_fetched_epoch: int = -1,
+        also_follower: bool = False,
     ) -> FetchInfo:
-        """Committed records from `offset` on.
+        """Committed records from `offset` on, of a leader, or of a follower too (KIP-392).
 
         NotLeader, OffsetOutOfRange, FencedLeaderEpoch, UnknownLeaderEpoch (KIP-320).
         """
-        _ = self.leader
+        if not also_follower or self.role is not Role.FOLLOWER:
+            _ = self.leader
         self.require_epoch(current_leader_epoch)
         end = self.last_stable_offset if read_committed else self.high_watermark
         return self._read(offset, max_bytes, end, last_fetched_epoch, at_least_one=at_least_one)
@@ -331,6 +333,10 @@ class Partition:
         )
         if moved:
             self._committed_moved(leader)
+            # It may be the last that this follower hears for long: who moved it is told, too.
+            info = info._replace(
+                high_watermark=self.high_watermark, last_stable_offset=self.last_stable_offset
+            )
         if follower not in leader.isr and (change := leader.wanted_expansion(follower)):
             self._submit(change, "isr.expansion_wanted")
         return info
@@ -479,11 +485,17 @@ class Partition:
         if len(records):
             log.append_as_follower(records)
         committed = follower_high_watermark(Offset(leader_high_watermark), Offset(log.log_end))
+        before = self.high_watermark
         # A newly elected leader may know of less than is committed; what we know stays true.
-        self.high_watermark = max(self.high_watermark, committed)
+        self.high_watermark = max(before, committed)
         if leader_log_start > log.log_start:
             log.advance_log_start(min(leader_log_start, log.log_end))
             self.high_watermark = max(self.high_watermark, Offset(log.log_start))
+        if self.high_watermark != before:
+            self.changes += 1
+            if log.first_unstable_offset is not None:
+                log.forget_replicated(self.high_watermark)
+            self._committed_subscribers.wake()
 
     def truncate_after_divergence(self, leader_epoch: int, leader_end: int) -> None:
         """Cut what the leader does not have (KIP-101/279); the next fetch checks again."""
@@ -512,12 +524,14 @@ class Partition:
         elif move is not None:
             self.log.truncate_fully_and_start_at(move.start)
             self.high_watermark = move.start
+            self._wake_all()
 
     def _move(self, move: Truncate) -> None:
         before = self.log.log_end
         # Also at the log's end: it may know an epoch there that the leader never heard of, and the
         # leader would answer every fetch with the same divergence.
         self.log.truncate_to(move.end)
+        self.changes += 1
         if self.log.log_end == before:
             return
         self._services.events.info(

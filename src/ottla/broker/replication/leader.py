@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ottla.broker.ids import BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch
+from ottla.broker.replication.read_replica import ReadReplica
 
 NEVER = float("-inf")
 UNKNOWN_END = Offset(-1)
@@ -214,6 +215,14 @@ class LeaderReplica:
         """Whether this fetch asks for what the one before was given: it could not be used."""
         progress = self._followers.get(follower)
         return progress is not None and progress.log_end == at and at < progress.leader_end_at_fetch
+
+    def readable_from(self, offset: Offset) -> list[ReadReplica]:
+        """The followers in the ISR that have `offset` or end there."""
+        return [
+            ReadReplica(broker, progress.log_end, progress.caught_up_at)
+            for broker, progress in self._followers.items()
+            if broker in self.isr and progress.log_start <= offset <= progress.log_end
+        ]
 
     def is_replica(self, broker: BrokerId) -> bool:
         return broker in self._followers
