@@ -1,5 +1,7 @@
 """The handshake, and what becomes of connections whose session ends or moves."""
 
+import contextlib
+
 import pytest
 import trio
 import trio.testing
@@ -73,6 +75,37 @@ async def test_a_session_that_connects_anew_closes_its_earlier_connection(stand)
     header, _ = await second.call(OpCode.CREATE, CreateRequest("/a", b"", OPEN_ACL))
     assert header.error == 0
     assert len(stand.ports[0].connections) == 1
+
+
+async def test_what_comes_late_on_the_old_connection_is_not_done_behind_the_new_one(stand):
+    """Else others would see a write happen after its client was told that it is elsewhere."""
+    await stand.start()
+    old = await stand.connect()
+    await old.call(OpCode.CREATE, CreateRequest("/n", b"", OPEN_ACL))
+    validate = stand.member.validate_session
+
+    async def validate_slowly(*session):
+        known = await validate(*session)
+        stand.ensemble.held = True
+        with contextlib.suppress(OSError):
+            await old.send(OpCode.SET_DATA, SetDataRequest("/n", b"late"))
+        await trio.testing.wait_all_tasks_blocked()
+        return known
+
+    stand.member.validate_session = validate_slowly
+    await stand.reconnect(old)
+    stand.ensemble.release()
+    await old.wait_closed()
+    assert stand.member.tree.nodes["/n"].data == b""
+
+
+async def test_a_wrong_password_does_not_end_the_connection_of_the_session(stand):
+    await stand.start()
+    known = await stand.connect()
+    refused = await stand.connect(session_id=known.session.session_id, password=b"x" * 16)
+    assert refused.session.timeout == 0
+    header, _ = await known.call(OpCode.PING, xid=-2)
+    assert header.error == 0
 
 
 async def test_a_session_that_moves_to_another_member_leaves_the_first(stand):

@@ -4,6 +4,7 @@ Task tree: `serve` > {sending, acceptors, one task per connection: handshake, th
 ends a connection closes its stream; its own task then cleans up.
 """
 
+import hmac
 import ssl
 from collections.abc import Sequence
 
@@ -338,6 +339,7 @@ class ClientPort:
         if request.session_id == 0:
             session = await member.create_session(timeout_ms)
         else:
+            self._leave_earlier(request.session_id, request.password or b"")
             known = await member.validate_session(
                 request.session_id, request.password or b"", timeout_ms
             )
@@ -360,6 +362,19 @@ class ClientPort:
         response = ConnectResponse(0, timeout_ms, session.session_id, session.password, read_only)
         connection.send(frame(response.encode()))
         return True
+
+    def _leave_earlier(self, session_id: int, password: bytes) -> None:
+        """Take nothing more from the session's earlier connection here, if its client is back.
+
+        What came late would take its turn behind the move and happen after its client was told that
+        it is connected anew. Other members' requests are refused by then, ours would not be.
+        """
+        earlier = self._by_session.get(session_id)
+        if earlier is None:
+            return
+        known = self._member.tree.session(session_id)
+        if known is not None and hmac.compare_digest(known.password, password):
+            earlier.close("its client connected anew")
 
     def _establish_read_only(
         self, connection: Connection, request: ConnectRequest, timeout_ms: int
