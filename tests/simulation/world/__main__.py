@@ -81,14 +81,18 @@ def _planted(options: argparse.Namespace) -> int:
     def on_surprise(name: str, caught: planted.Catch) -> None:
         print(f"\r\033[K{name}: seed {caught.seed} {caught.surprise}"[:400], flush=True)
 
-    planted.search(
-        names,
-        seeds,
-        jobs=min(options.jobs, len(names)),
-        on_result=on_result,
-        on_progress=on_progress,
-        on_surprise=on_surprise,
-    )
+    try:
+        planted.search(
+            names,
+            seeds,
+            jobs=min(options.jobs, len(names)),
+            on_result=on_result,
+            on_progress=on_progress,
+            on_surprise=on_surprise,
+        )
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; what was found so far is in {document}")
+        return 130
     return 0 if all(caught for caught, _ in found.values()) else 1
 
 
