@@ -89,6 +89,7 @@ class Node:
                 settings.members,
                 listen_on=settings.peer_address,
                 on_message=self._on_message,
+                on_received=self._on_received,
                 on_link=self._on_link,
                 on_ended=self._on_ended,
                 tls=_peer_tls(settings),
@@ -127,6 +128,7 @@ class Node:
         self._turn_wake = trio.Event()
         self._sync_wake = trio.Event()
         self._deadline_moved = trio.Event()
+        self._turn_due = False  # the core was told something since the last turn
 
     # --- what the client port asks (ports.Member)
 
@@ -413,6 +415,7 @@ class Node:
     def _turn(self) -> None:
         now = trio.current_time()
         core = self._core
+        self._turn_due = False
         self._hand_requests_on()
         actions = core.actions(now)
         if actions.persist is not None:
@@ -595,7 +598,9 @@ class Node:
     def _on_message(self, sender: int, message: PeerMessage) -> None:
         if isinstance(message, CONSENSUS_MESSAGES):
             self._core.step(sender, message, trio.current_time())
-        elif isinstance(message, Forward):
+            self._turn_due = True
+            return
+        if isinstance(message, Forward):
             self._on_forward(sender, message)
         elif isinstance(message, SessionTouches):
             if self._leading is not None:
@@ -611,6 +616,11 @@ class Node:
         elif isinstance(message, ReadIndexReply):
             self._reads.told(message.tag, message.commit, self._applied.index)
         self._turn_wake.set()
+
+    def _on_received(self) -> None:
+        """What the core was told takes effect at once; requests wait for others of this turn."""
+        if self._turn_due:
+            self._turn()
 
     def _on_forward(self, sender: int, message: Forward) -> None:
         leadership = self._core.leadership

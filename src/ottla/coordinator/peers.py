@@ -9,7 +9,7 @@ Task tree: `run` > {acceptor > one reader per incoming connection, one connector
 """
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -30,6 +30,7 @@ PAUSE_MAX_S = 0.5
 OnMessage = Callable[[int, PeerMessage], None]
 OnLink = Callable[[int, bool], None]
 OnEnded = Callable[[int], None]
+OnReceived = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +67,14 @@ class Peers:
         *,
         listen_on: Address,
         on_message: OnMessage,
+        on_received: OnReceived,
         on_link: OnLink,
         on_ended: OnEnded,
         tls: PeerTls | None = None,
     ) -> None:
         """`on_message(sender, message)` and `on_link(member, is_up)` are called on the loop.
 
+        `on_received()` is called behind all messages that were received together.
         `on_ended(member)`: its host says that nobody listens at its port, and its own connection
         here is closed, so its process is gone. Said at every attempt to connect.
         """
@@ -81,6 +84,7 @@ class Peers:
         self._members = members
         self._listen_on = listen_on
         self._on_message = on_message
+        self._on_received = on_received
         self._on_link = on_link
         self._on_ended = on_ended
         self._tls = tls
@@ -235,8 +239,7 @@ class Peers:
                 frames = await _more(stream, reader)
             member = self._admit(frames.pop(0), stream)
             while True:
-                for frame in frames:
-                    self._on_message(member, decode(frame))
+                self._deliver(member, frames)
                 frames = await _more(stream, reader)
         except (ProtocolError, trio.TooSlowError) as problem:
             self._events.warning("peer.refused", remote=str(stream.peer), reason=str(problem))
@@ -246,6 +249,15 @@ class Peers:
             stream.close()
             if self._incoming.get(member) is stream:
                 del self._incoming[member]
+
+    def _deliver(self, member: int, frames: Sequence[bytes]) -> None:
+        try:
+            for frame in frames:
+                self._on_message(member, decode(frame))
+        except ProtocolError:
+            self._on_received()  # what came before the fault was good
+            raise
+        self._on_received()
 
     async def _shake_hands(self, stream: TlsStream) -> None:
         try:

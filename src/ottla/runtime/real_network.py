@@ -1,8 +1,9 @@
 """TCP over the operating system, without a layer between a stream and its socket.
 
-The hot path is one `recv_into` or `send` per call: the socket is tried first and trio's poller is
-asked only when the kernel has nothing to give. A task that never had to wait would starve the
-others, so every `STREAK_MAX` calls in a row that did not wait there is one checkpoint.
+The hot path is one `recv_into` or `send` per call: the socket is tried first, unless the last
+receive emptied it, and trio's poller is asked only when the kernel has nothing to give. A task that
+never had to wait would starve the others, so every `STREAK_MAX` calls in a row that did not wait
+there is one checkpoint.
 
 Every failure of a connected socket is a `ConnectionLost`; the errno stays in its `__cause__`.
 """
@@ -28,7 +29,7 @@ class RealStream:
     A send that was cancelled may have sent a part: close the stream then.
     """
 
-    __slots__ = ("_fd", "_local", "_peer", "_sock", "_streak")
+    __slots__ = ("_drained", "_fd", "_local", "_peer", "_sock", "_streak")
 
     def __init__(self, sock: socket.socket, peer: Address) -> None:
         self._sock = sock
@@ -36,6 +37,7 @@ class RealStream:
         self._local = _address_of(sock.getsockname())
         self._peer = peer
         self._streak = 0
+        self._drained = False  # the last receive took all there was
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
@@ -49,22 +51,28 @@ class RealStream:
 
     async def receive_into(self, buffer: memoryview) -> int:
         assert len(buffer) > 0, "an empty buffer would read as the peer's end"
-        # Before the receive, so that a cancellation here loses no bytes.
-        self._streak += 1
-        if self._streak >= STREAK_MAX:
-            self._streak = 0
-            await trio.lowlevel.checkpoint()
-        try:
-            return self._sock.recv_into(buffer)
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            raise self._lost(error) from error
+        if not self._drained:
+            # Before the receive, so that a cancellation here loses no bytes.
+            self._streak += 1
+            if self._streak >= STREAK_MAX:
+                self._streak = 0
+                await trio.lowlevel.checkpoint()
+            try:
+                count = self._sock.recv_into(buffer)
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                raise self._lost(error) from error
+            else:
+                self._drained = count < len(buffer)
+                return count
         self._streak = 0
         while True:
             try:
                 await trio.lowlevel.wait_readable(self._fd)
-                return self._sock.recv_into(buffer)
+                count = self._sock.recv_into(buffer)
+                self._drained = count < len(buffer)
+                return count
             except BlockingIOError:
                 continue
             except (OSError, trio.ClosedResourceError) as error:
@@ -120,6 +128,7 @@ class RealStream:
             return
         trio.lowlevel.notify_closing(self._fd)
         self._fd = -1
+        self._drained = False  # a receive finds the closed socket, not a poller without one
         self._sock.close()
 
     def _lost(self, error: BaseException) -> ConnectionLost:

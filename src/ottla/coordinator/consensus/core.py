@@ -35,6 +35,7 @@ from ottla.coordinator.consensus.values import (
 )
 from ottla.protocol.peer.entries import EPOCH_MAX, Block, Entry
 from ottla.protocol.peer.messages import (
+    NO_ANSWER,
     AppendReply,
     AppendRequest,
     ConsensusMessage,
@@ -488,6 +489,8 @@ class Consensus:
 
     def _accept(self, sender: int, matched: int, sent: float) -> None:
         """Answer a heartbeat at once: it claims only what is durable already."""
+        if sent == NO_ANSWER:
+            return
         reply = AppendReply(self.hard.epoch, True, matched, 0, sent)
         if self._disk.is_hard_synced:
             self._send(sender, reply)

@@ -13,6 +13,7 @@ from ottla.coordinator.consensus.quorum import reached_by_majority
 from ottla.coordinator.consensus.values import Limits, Snapshot, Timing
 from ottla.protocol.peer.entries import COUNTER_MAX, Entry
 from ottla.protocol.peer.messages import (
+    NO_ANSWER,
     AppendReply,
     AppendRequest,
     ConsensusMessage,
@@ -124,8 +125,12 @@ class Leadership:
                     break
                 self._send_block(member, progress, commit, now)
                 sent = True
-            if not sent and (heartbeat or self._owes_commit(progress, commit)):
+            if sent:
+                continue
+            if heartbeat:
                 self._send_heartbeat(member, progress, commit, now)
+            elif self._owes_commit(progress, commit):
+                self._tell_commit(member, progress, commit, now)
 
     def _owes_commit(self, progress: Progress, commit: int) -> bool:
         return progress.mode is Mode.REPLICATE and progress.sent_commit < commit
@@ -139,6 +144,16 @@ class Leadership:
         assert prev_epoch is not None
         self._send(member, AppendRequest(self.epoch, first - 1, prev_epoch, commit, now, block))
         progress.sent_block(block.last_index, len(block.encode()))
+        progress.sent_commit = commit
+
+    def _tell_commit(self, member: int, progress: Progress, commit: int, now: float) -> None:
+        """An answer would tell nothing new, and cost both sides as much as this does."""
+        prev = progress.next - 1
+        prev_epoch = self._log.epoch_at(prev)
+        if prev_epoch is None:
+            self._send_heartbeat(member, progress, commit, now)
+            return
+        self._send(member, AppendRequest(self.epoch, prev, prev_epoch, commit, NO_ANSWER, None))
         progress.sent_commit = commit
 
     def _send_heartbeat(self, member: int, progress: Progress, commit: int, now: float) -> None:

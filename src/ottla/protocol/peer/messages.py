@@ -50,6 +50,10 @@ class VoteReply(NamedTuple):
     granted: bool
 
 
+NO_ANSWER = -1.0
+"""`AppendRequest.sent` of news of the commit index: answered only where the logs differ."""
+
+
 class AppendRequest(NamedTuple):
     """Entries after (prev_index, prev_epoch), or a heartbeat when `block` is None."""
 
@@ -175,6 +179,7 @@ CONSENSUS_MESSAGES = (
 
 __all__ = [
     "CONSENSUS_MESSAGES",
+    "NO_ANSWER",
     "REFUSALS",
     "AppendReply",
     "AppendRequest",
