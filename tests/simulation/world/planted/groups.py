@@ -44,7 +44,11 @@ def _commit_before_replication() -> list[Patch]:
     return [(Shard, "append", append)]
 
 
-@planted("a group's new home reads its log up to the high watermark that it knows", changes=_GROUPS)
+@planted(
+    "a group's new home reads its log up to the high watermark that it knows",
+    faults={"kill_broker": 5.0, "reset": 10.0},
+    changes=_GROUPS | {"delay_s": 0.02},
+)
 def _home_that_reads_too_little() -> list[Patch]:
     original = Replay.run
 
@@ -80,9 +84,14 @@ def _generation_not_raised() -> list[Patch]:
     return [(GroupMachine, "_complete_join", complete)]
 
 
-@planted("a member that fell silent is never removed", changes=_GROUPS)
-def _members_never_expire() -> list[Patch]:
-    def end(self, member_id: str, now, out) -> None:
-        self._expect_heartbeat(self.members[member_id], now)
+@planted("a member is given what an older generation had assigned to it", changes=_GROUPS)
+def _assignment_of_the_past() -> list[Patch]:
+    original = GroupMachine._sync_reply
+    first: dict[str, bytes] = {}
 
-    return [(GroupMachine, "_end_session", end)]
+    def reply(self, member):
+        if member.assignment:
+            member.assignment = first.setdefault(member.member_id, member.assignment)
+        return original(self, member)
+
+    return [(GroupMachine, "_sync_reply", reply)]
