@@ -58,3 +58,13 @@ def test_requests_in_flight_stay_in_order_when_leaders_come_and_go(seed: int) ->
     chosen.pipelined, chosen.records_per_s = True, 8.0
     outcome = run(chosen)
     assert outcome.counts["batches sent again in a pipeline"]
+
+
+@pytest.mark.parametrize("seed", [8003, 8005])
+def test_configurations_settle_and_topics_that_are_made_again_are_new(seed: int) -> None:
+    chosen = plan(seed, kill_broker=20.0, kill_member=20.0, cut_pair=20.0, reset=15.0)
+    chosen.configures = chosen.recreates = True
+    outcome = run(chosen)
+    assert outcome.counts["configurations compared"]
+    assert outcome.counts["configuration changes: none"] > 10
+    assert outcome.counts["topics made again and read"]

@@ -24,6 +24,9 @@ from tests.simulation.world.replicas import batches, compacted_difference
 _STATE = re.compile(r"/brokers/topics/([^/]+)/partitions/(\d+)/state")
 
 
+_BRIEF_TOMBSTONES_MS = 86_400_000
+
+
 class EnsembleChecker:
     """Follows what every member applies."""
 
@@ -116,6 +119,7 @@ class BrokerChecker:
         self._controller_epoch = 0
         self._samples = 0
         self.tainted: dict[TopicPartition, set[int]] = {}  # lost unsynced bytes while in sync
+        self._restarted: dict[TopicPartition, set[int]] = {}  # while in sync, for whatever reason
         self.on_state: list[Callable[[TopicPartition], None]] = []
         self._committed = CommittedChecker()
         self._nodes: list[Node] = []  # brokers, as of the last sample
@@ -130,6 +134,7 @@ class BrokerChecker:
             if node is None:
                 self.states.pop(tp, None)
                 self.tainted.pop(tp, None)
+                self._restarted.pop(tp, None)
             elif node.data:
                 self._on_state(tp, json.loads(node.data))
         elif path == "/controller_epoch" and node is not None and node.data:
@@ -161,11 +166,10 @@ class BrokerChecker:
                 raise Violation(f"{tp}: two leaders in epoch {state['leader_epoch']}")
             if moved and state["leader"] >= 0 and state["leader"] not in before["isr"]:
                 raise Violation(f"{tp}: unclean leader {state} after {before}")
-        tainted = self.tainted.get(tp)
-        if tainted:
-            tainted &= isr
-            if tainted >= isr:
-                self.excuse(tp, f"all of the ISR {sorted(isr)} lost power")
+        for suspects in (self.tainted.get(tp), self._restarted.get(tp)):
+            if suspects:
+                suspects &= isr
+        self._excuse_if_nobody_is_sure(tp)
         copies = {}
         for node in self._nodes:
             partition = node.handle and node.handle.services.partitions.get(tp)
@@ -186,10 +190,25 @@ class BrokerChecker:
         """`broker` may have lost what it had not synced, wherever it is in sync."""
         for tp, state in self.states.items():
             if broker in state["isr"]:
-                tainted = self.tainted.setdefault(tp, set())
-                tainted.add(broker)
-                if tainted >= set(state["isr"]):
-                    self.excuse(tp, f"all of the ISR {state['isr']} lost power")
+                self.tainted.setdefault(tp, set()).add(broker)
+                self._excuse_if_nobody_is_sure(tp)
+
+    def note_end(self, node: Node) -> None:
+        """A broker that comes back may look like one that lost power, until it left its ISRs once.
+
+        A controller that saw neither go cannot tell them apart when it elects.
+        """
+        broker = _number(node)
+        for tp, state in self.states.items():
+            if broker in state["isr"]:
+                self._restarted.setdefault(tp, set()).add(broker)
+                self._excuse_if_nobody_is_sure(tp)
+
+    def _excuse_if_nobody_is_sure(self, tp: TopicPartition) -> None:
+        tainted = self.tainted.get(tp)
+        isr = set(self.states[tp]["isr"])
+        if tainted and tainted | self._restarted.get(tp, set()) >= isr:
+            self.excuse(tp, f"of the ISR {sorted(isr)} {sorted(tainted)} lost power, all restarted")
 
     # Brokers
 
@@ -245,7 +264,10 @@ class BrokerChecker:
         left, right = batches(mine.log, start, ends[0]), batches(theirs.log, start, ends[1])
         self._history.counts["bytes compared between replicas"] += min(len(left), len(right))
         if compacted:
-            difference = compacted_difference(left, right, end)
+            brief = min(mine.log.config.delete_retention_ms, theirs.log.config.delete_retention_ms)
+            difference = compacted_difference(
+                left, right, end, tombstones_go=brief < _BRIEF_TOMBSTONES_MS
+            )
             if difference is not None:
                 raise Violation(f"{tp}: {name} and {other_name}: {difference}")
         elif left != right:

@@ -26,6 +26,7 @@ class History:
     content: dict[TopicPartition, dict[int, bytes]] = field(default_factory=dict)
     idempotent: set[str] = field(default_factory=set)  # producers that never duplicate
     excused: dict[TopicPartition, str] = field(default_factory=dict)
+    sizes_change: bool = False  # somebody sets how large a batch may be
     flipped: set[TopicPartition] = field(default_factory=set)  # a bit read wrong there, some time
     commits: dict[tuple[str, TopicPartition], int] = field(default_factory=dict)
     stray_commits: dict[tuple[str, TopicPartition], set[int]] = field(default_factory=dict)

@@ -53,6 +53,8 @@ class Plan:
     ensemble_clients: int = 2
     durable: bool = False  # brokers sync each batch before they acknowledge it
     compacted: dict[str, str] | None = None  # settings of a compacted topic, if there is one
+    configures: bool = False  # somebody changes configurations all the time
+    recreates: bool = False  # a topic is deleted and made again under its name
     pipelined: bool = False  # the first producer has several requests in flight
 
     @classmethod
@@ -108,6 +110,8 @@ class Plan:
         if rng.random() < 0.5:
             self.make_compacted(rng)
         self.pipelined = rng.random() < 0.5
+        self.configures = rng.random() < 0.4
+        self.recreates = rng.random() < 0.4
 
     def make_durable(self, rng: random.Random) -> None:
         """Then brokers may lose power like anybody, and nothing is excused."""

@@ -36,10 +36,13 @@ def batches(log: Log, start: int, end: int) -> bytes:
     return b"".join(parts)
 
 
-def compacted_difference(left: bytes, right: bytes, end: int) -> str | None:
+def compacted_difference(
+    left: bytes, right: bytes, end: int, *, tombstones_go: bool = False
+) -> str | None:
     """What contradicts itself in two copies, given as batches; None when nothing does.
 
-    Offsets below `end` are committed in both; each may go on beyond it.
+    Offsets below `end` are committed in both; each may go on beyond it. With `tombstones_go` a
+    deleted key may be known to nobody, or to a replica that was away while the others forgot it.
     """
     mine, theirs = _by_offset(left), _by_offset(right)
     for offset in mine.keys() & theirs.keys():
@@ -48,7 +51,9 @@ def compacted_difference(left: bytes, right: bytes, end: int) -> str | None:
     for name, one, other in (("second", left, right), ("first", right, left)):
         whole = _newest(other)
         for key, record in _newest(one, end).items():
-            if record.value is not None and (key not in whole or whole[key].offset < record.offset):
+            if record.value is None or (tombstones_go and key not in whole):
+                continue
+            if key not in whole or whole[key].offset < record.offset:
                 return f"{record} is lost in the {name}, which has {whole.get(key)}"
     return None
 

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import trio
@@ -12,6 +12,7 @@ from ottla.runtime.interfaces import Address
 from tests.simulation.world import determinism
 from tests.simulation.world.checkers import BrokerChecker, EnsembleChecker
 from tests.simulation.world.clients.admin import Admin
+from tests.simulation.world.clients.configs import ConfigAdmin
 from tests.simulation.world.clients.consumers import Reader
 from tests.simulation.world.clients.ensemble_clients import EnsembleClientActor, ensemble_clients
 from tests.simulation.world.clients.facts import EnsembleHistory
@@ -19,6 +20,7 @@ from tests.simulation.world.clients.groups import GroupMember
 from tests.simulation.world.clients.keyed import TOPIC, KeyedWork
 from tests.simulation.world.clients.port import KafkaPort
 from tests.simulation.world.clients.producers import Producer
+from tests.simulation.world.clients.recreated import Recreator
 from tests.simulation.world.faults import Faults
 from tests.simulation.world.history import History, Violation
 from tests.simulation.world.machines import SimDisk, SimEvents, SimWallClock, Timeline
@@ -104,6 +106,9 @@ class World:
         self._producers_started = 0
         self._readers: list[Reader] = []
         self._keyed: KeyedWork | None = None
+        self._admin_scopes: list[trio.CancelScope] = []
+        self._configs: ConfigAdmin | None = None
+        self._recreator: Recreator | None = None
         self._group_members: dict[str, list[GroupMember]] = {}
         self._actors: list[EnsembleClientActor] = []
 
@@ -139,7 +144,9 @@ class World:
             self.members.append(node)
         for at in range(1, plan.brokers + 1):
             body = broker_body(at, plan.members, plan.broker_settings)
-            self.brokers.append(self._node(f"broker-{at}", body, queue))
+            node = self._node(f"broker-{at}", body, queue)
+            node.on_ended.append(self.broker_checker.note_end)
+            self.brokers.append(node)
         self.faults = Faults(
             self._draw(),
             fabric=self.fabric,
@@ -236,7 +243,10 @@ class World:
             self._events.info("sim.healing")
             self.faults.heal()
             self.faults.down_s.clear()
-            self._admin_scope.cancel()
+            for scope in self._admin_scopes:
+                scope.cancel()
+            if self._configs is not None:
+                clients.start_soon(self._configs.finish)
             began = trio.current_time()
             await self._converge(tps)
             self.outcome.converged_s = trio.current_time() - began
@@ -280,6 +290,9 @@ class World:
                 nursery.start_soon(self._be_member, member)
         if plan.compacted is not None:
             self._start_keyed(nursery, plan.compacted)
+        if plan.recreates:
+            self._recreator = Recreator(self._port("recreator"), self.history)
+            nursery.start_soon(self._recreator.run, self._end)
         self._actors = ensemble_clients(
             plan.ensemble_clients,
             self.fabric.at,
@@ -292,8 +305,11 @@ class World:
         )
         self._actors_scope = trio.CancelScope()
         nursery.start_soon(self._act)
-        self._admin_scope = trio.CancelScope()
-        nursery.start_soon(self._administer, admin)
+        nursery.start_soon(self._administer, admin.play)
+        if plan.configures:
+            topics = [*plan.topics, *([TOPIC] if plan.compacted is not None else [])]
+            self._configs = ConfigAdmin(self._port("configurer"), self.history, topics)
+            nursery.start_soon(self._administer, self._configs.play)
 
     def _start_keyed(self, nursery: trio.Nursery, settings: dict[str, str]) -> None:
         plan = self.plan
@@ -314,9 +330,10 @@ class World:
                 for actor in self._actors:
                     nursery.start_soon(actor.run)
 
-    async def _administer(self, admin: Admin) -> None:
-        with self._admin_scope:
-            await admin.play()
+    async def _administer(self, play: Callable[[], Awaitable[None]]) -> None:
+        with trio.CancelScope() as scope:
+            self._admin_scopes.append(scope)
+            await play()
 
     async def _produce(self, producer: Producer, tps: list[TopicPartition]) -> None:
         self._producers_started += 1
@@ -363,12 +380,23 @@ class World:
                 raise NotConverged(f"{CONVERGE_S:g} s after the last fault: {'; '.join(missing)}")
             await trio.sleep(0.5)
             self._look()
+        while wrong := await self._wrongly_configured():
+            if trio.current_time() > deadline:
+                raise Violation(f"{CONVERGE_S:g} s after the last fault: {'; '.join(wrong)}")
+            await trio.sleep(0.5)
         self._actors_scope.cancel()  # only members that nobody writes to have applied the same
         nodes = [node.handle.node for node in self.members]
         while len({each.tree.last_zxid for each in nodes}) != 1:
             if trio.current_time() > deadline + CALM_S:
                 raise NotConverged("members have applied different transactions")
             await trio.sleep(0.1)
+
+    async def _wrongly_configured(self) -> list[str]:
+        """What brokers do not show, or not go by, of the last configurations."""
+        if self._configs is None:
+            return []
+        shown = await self._configs.check(list(range(1, self.plan.brokers + 1)))
+        return shown + self._configs.check_logs(self.brokers)
 
     def _missing(self, tps: list[TopicPartition], healed_at: float) -> list[str]:
         down = [node.name for node in (*self.members, *self.brokers) if node.handle is None]
@@ -390,6 +418,10 @@ class World:
         deleting = nodes[0].tree.nodes["/admin/delete_topics"].children
         if deleting:
             missing.append(f"topics wait for their deletion: {list(deleting)}")
+        if self._configs is not None and not self._configs.is_finished:
+            missing.append("the last configurations are not taken")
+        if self._recreator is not None and not self._recreator.is_done:
+            missing.append("no topic was made again")
         producers = self._producers_started - self._producers_done
         if producers:
             missing.append(f"{producers} producers wait for their last acknowledgements")

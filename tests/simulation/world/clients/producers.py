@@ -50,6 +50,7 @@ class Batch:
     rows: list[Row]
     data: bytes
     is_taken: bool = False
+    attempts: int = 0
 
 
 class Producer:
@@ -190,6 +191,8 @@ class Producer:
             return 0.1
         if code in _TRY_AGAIN:
             return 0.3
+        if code is ErrorCode.MESSAGE_TOO_LARGE and history.sizes_change:
+            return 1.0
         if tp in history.excused:
             return None
         raise Violation(f"{tp}: {self.name} sent {batch.rows} again and again and got {code.name}")
@@ -257,6 +260,13 @@ class Pipeline:
                 if self._pause_s is None or self._in_flight:
                     await self._news.wait()
 
+    def _is_forgotten(self, batch: Batch) -> bool:
+        """A leader that had to load its state knows the last batch of each producer only (that is
+        what Kafka's snapshots hold). When it refuses an older one again, that has to be there.
+        """
+        later = [each for each in self._window if each is not batch and each.attempts]
+        return batch.attempts > 1 and len(later) > 0
+
     def _is_done(self) -> bool:
         return self._is_finished and not self._window
 
@@ -277,6 +287,7 @@ class Pipeline:
     async def _launch(self, nursery: trio.Nursery, batch: Batch, leader: int) -> None:
         """Returns when the request is sent, or has its place in the queue of its connection."""
         self._in_flight += 1
+        batch.attempts += 1
         await nursery.start(self._exchange, batch, leader)
 
     async def _exchange(self, batch: Batch, leader: int, *, task_status) -> None:
@@ -291,6 +302,10 @@ class Pipeline:
             code = ErrorCode(row.error_code)
             if code is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER and batch is not self._window[0]:
                 producer.history.counts["batches behind a failed one"] += 1
+            elif code is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER and self._is_forgotten(batch):
+                producer.history.counts["batches that a restart forgot"] += 1
+                producer.acknowledged(tp, batch.rows, -1)
+                pause_s = None
             else:
                 pause_s = producer.take(tp, batch, row)
         self._in_flight -= 1
