@@ -8,9 +8,11 @@ next requests are read.
 
 Versions 3 to 11 are served; ApiVersions claims 0, since librdkafka stops to compress when the
 minimum is higher (KAFKA-18659). 7: zstd allowed. 8: error texts (KIP-467). 10: the current leader
-travels with NOT_LEADER_OR_FOLLOWER (KIP-951). Each error is that of one partition.
+travels with NOT_LEADER_OR_FOLLOWER (KIP-951). There is one batch for each partition, and each error
+is that of one partition.
 """
 
+from struct import Struct
 from typing import TYPE_CHECKING
 
 import trio
@@ -39,6 +41,7 @@ from ottla.protocol.kafka.messages.produce import (
     ProduceResponse,
     TopicProduceResponse,
 )
+from ottla.protocol.kafka.records import LENGTH_PREFIX_BYTES
 from ottla.runtime.interfaces import BytesLike
 
 if TYPE_CHECKING:
@@ -49,6 +52,8 @@ ADMIN_CLIENT_ID = "__admin_client"  # alone may write to internal topics, as Kaf
 
 _ATTRIBUTES_LOW = 22  # position of the byte with the codec's bits in a batch
 _CODEC_BITS = 0x07
+_LENGTH_AT = 8
+_LENGTH = Struct(">i")
 _ZSTD_SINCE = 7
 
 
@@ -218,6 +223,11 @@ def _checked(records: BytesLike | None, version: int) -> BytesLike:
         and records[_ATTRIBUTES_LOW] & _CODEC_BITS == Codec.ZSTD
     ):
         raise UnsupportedCompression(f"zstd needs Produce version {_ZSTD_SINCE} or above")
+    if len(records) > _LENGTH_AT + _LENGTH.size:
+        (length,) = _LENGTH.unpack_from(records, _LENGTH_AT)
+        if 0 <= length < len(records) - LENGTH_PREFIX_BYTES:
+            # Each batch is answered with one offset, or one error, so each is asked for alone.
+            raise InvalidRecord("a produce request has one record batch for each partition")
     return records
 
 
