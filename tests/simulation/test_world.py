@@ -32,6 +32,8 @@ FOUND = {
     92: "isr_change_that_did_not_happen_was_never_asked_for_again",
     101: "failing_disk_ended_a_clean_stop_with_a_stack_trace",
     142: "broker_led_before_it_was_registered_again",
+    6049: "copies_that_were_compacted_apart_differ_in_bytes",
+    6240: "report_of_a_write_was_lost_and_its_session_ended_early",
 }
 PLAIN = tuple(range(201, 209))
 
