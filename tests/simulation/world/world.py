@@ -16,6 +16,7 @@ from tests.simulation.world.clients.configs import ConfigAdmin
 from tests.simulation.world.clients.consumers import Reader
 from tests.simulation.world.clients.ensemble_clients import EnsembleClientActor, ensemble_clients
 from tests.simulation.world.clients.facts import EnsembleHistory
+from tests.simulation.world.clients.cooperative import CooperativeMember
 from tests.simulation.world.clients.groups import GroupMember
 from tests.simulation.world.clients.keyed import TOPIC, KeyedWork
 from tests.simulation.world.clients.port import KafkaPort
@@ -285,7 +286,9 @@ class World:
             members = self._group_members[group] = []
             for number in range(plan.group_members):
                 name = f"{group}-{number}"
-                member = GroupMember(name, group, tps, self._port(name), self.history)
+                kind = CooperativeMember if plan.group_kind == "cooperative" else GroupMember
+                instance = name if plan.group_kind == "static" else None
+                member = kind(name, group, tps, self._port(name), self.history, instance=instance)
                 members.append(member)
                 nursery.start_soon(self._be_member, member)
         if plan.compacted is not None:
