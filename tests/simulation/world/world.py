@@ -1,6 +1,5 @@
 """One run: a cluster, its clients and its faults, first for safety, then for liveness."""
 
-import json
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -9,14 +8,13 @@ import trio
 
 from ottla.broker.ids import TopicPartition
 from ottla.runtime.interfaces import Address
-from tests.simulation.world import determinism
+from tests.simulation.world import determinism, liveness
 from tests.simulation.world.checkers import BrokerChecker, EnsembleChecker
 from tests.simulation.world.clients.admin import Admin
 from tests.simulation.world.clients.configs import ConfigAdmin
 from tests.simulation.world.clients.consumers import Reader
 from tests.simulation.world.clients.ensemble_clients import EnsembleClientActor, ensemble_clients
 from tests.simulation.world.clients.facts import EnsembleHistory
-from tests.simulation.world.clients.cooperative import CooperativeMember
 from tests.simulation.world.clients.groups import GroupMember
 from tests.simulation.world.clients.keyed import TOPIC, KeyedWork
 from tests.simulation.world.clients.port import KafkaPort
@@ -24,6 +22,7 @@ from tests.simulation.world.clients.producers import Producer
 from tests.simulation.world.clients.recreated import Recreator
 from tests.simulation.world.faults import Faults
 from tests.simulation.world.history import History, Violation
+from tests.simulation.world.liveness import NotConverged
 from tests.simulation.world.machines import SimDisk, SimEvents, SimWallClock, Timeline
 from tests.simulation.world.network import Fabric
 from tests.simulation.world.nodes import (
@@ -40,10 +39,6 @@ CONVERGE_S = 150.0
 CALM_S = 30.0
 END_S = 60.0
 """How long after all that is allowed a run may take to end."""
-
-
-class NotConverged(AssertionError):
-    """The faults are over and something did not come back in time."""
 
 
 @dataclass
@@ -286,9 +281,7 @@ class World:
             members = self._group_members[group] = []
             for number in range(plan.group_members):
                 name = f"{group}-{number}"
-                kind = CooperativeMember if plan.group_kind == "cooperative" else GroupMember
-                instance = name if plan.group_kind == "static" else None
-                member = kind(name, group, tps, self._port(name), self.history, instance=instance)
+                member = GroupMember(name, group, tps, self._port(name), self.history)
                 members.append(member)
                 nursery.start_soon(self._be_member, member)
         if plan.compacted is not None:
@@ -402,25 +395,12 @@ class World:
         return shown + self._configs.check_logs(self.brokers)
 
     def _missing(self, tps: list[TopicPartition], healed_at: float) -> list[str]:
-        down = [node.name for node in (*self.members, *self.brokers) if node.handle is None]
+        history = self.history
+        down = liveness.nodes(self.members, self.brokers)
         if down:
-            return [f"{name} does not run" for name in down]
-        missing = []
-        nodes = [node.handle.node for node in self.members]
-        if not all(each.is_serving for each in nodes):
-            return ["the ensemble does not serve"]
-        for tp, state in self.broker_checker.states.items():
-            topic = nodes[0].tree.nodes.get(f"/brokers/topics/{tp.topic}")
-            if topic is None:
-                continue
-            replicas = self._replicas(topic.data, tp.partition)
-            if state["leader"] < 0:
-                missing.append(f"{tp} has no leader")
-            elif set(state["isr"]) != replicas:
-                missing.append(f"{tp} is in sync on {state['isr']} of {sorted(replicas)}")
-        deleting = nodes[0].tree.nodes["/admin/delete_topics"].children
-        if deleting:
-            missing.append(f"topics wait for their deletion: {list(deleting)}")
+            return down
+        tree = self.members[0].handle.node.tree
+        missing = liveness.partitions(self.broker_checker.states, tree)
         if self._configs is not None and not self._configs.is_finished:
             missing.append("the last configurations are not taken")
         if self._recreator is not None and not self._recreator.is_done:
@@ -430,39 +410,11 @@ class World:
             missing.append(f"{producers} producers wait for their last acknowledgements")
         elif self._keyed is not None:
             missing += self._keyed.missing(self._written_at)
-        missing += [
-            f"the reader of {reader.tp} is at {reader.position}"
-            for reader in self._readers
-            if reader.caught_up_at < healed_at or self._behind(reader)
-        ]
+        missing += liveness.readers(history, self._readers, healed_at)
         for group, members in self._group_members.items():
-            missing += self._missing_group(group, members, tps, healed_at)
+            missing += liveness.group(history, group, members, tps)
         for actor in self._actors:
             missing += actor.missing(healed_at)
-        return missing
-
-    def _behind(self, reader: Reader) -> bool:
-        acked = self.history.acked.get(reader.tp)
-        return (
-            bool(acked)
-            and reader.tp not in self.history.excused
-            and reader.position <= max(acked.values())
-        )
-
-    def _replicas(self, data: bytes, partition: int) -> set[int]:
-        return set(json.loads(data)["partitions"][str(partition)])
-
-    def _missing_group(
-        self, group: str, members: list[GroupMember], tps: list[TopicPartition], healed_at: float
-    ) -> list[str]:
-        if any(member.stable_since < 0 for member in members):
-            return [f"{group} is not stable"]
-        missing = []
-        for tp in tps:
-            acked = set(self.history.acked.get(tp, {}).values()) - {-1}
-            left = acked - self.history.consumed.get((group, tp), set())
-            if left and tp not in self.history.excused:
-                missing.append(f"{group} did not see {len(left)} records of {tp}")
         return missing
 
     def _check_end(self, tps: list[TopicPartition]) -> None:
