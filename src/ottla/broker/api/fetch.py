@@ -328,7 +328,9 @@ def handle(request: FetchRequest, ctx: RequestContext) -> FetchResponse | Parked
             sessions.end(request.session_id)
         if request.session_epoch == INITIAL_EPOCH and asked:
             is_follower = replica_id(request) >= 0
-            session = sessions.begin(uses_ids=uses_ids, is_follower=is_follower, now=ctx.now)
+            session = sessions.begin(
+                uses_ids=uses_ids, is_follower=is_follower, size=len(asked), now=ctx.now
+            )
         if session is not None:
             session.change(asked, ())
     else:

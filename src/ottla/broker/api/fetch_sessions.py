@@ -9,7 +9,9 @@
 |                            | leaves out partitions with nothing new                          |
 
 The number of sessions is bounded. A new one may take the place of one that was not used for
-`EVICTION_S`, and a follower's that of a consumer's which was used longest ago.
+`EVICTION_S`; else of the smallest of those that are older than that, or are a consumer's where the
+new one is a follower's, if the new one is worth more: a follower's more than a consumer's, then
+the one with more partitions.
 """
 
 import random
@@ -85,16 +87,15 @@ Key = tuple[Topic, int]
 class FetchSession:
     """One session. `partitions` is in the order in which they are served."""
 
-    __slots__ = ("epoch", "id", "is_follower", "last_used", "partitions", "uses_ids")
+    __slots__ = ("began", "epoch", "id", "is_follower", "last_used", "partitions", "uses_ids")
 
-    def __init__(
-        self, session_id: int, *, uses_ids: bool, is_follower: bool, last_used: float
-    ) -> None:
+    def __init__(self, session_id: int, *, uses_ids: bool, is_follower: bool, began: float) -> None:
         self.id = session_id
         self.epoch = 1  # what the next request has to carry
         self.uses_ids = uses_ids
         self.is_follower = is_follower
-        self.last_used = last_used
+        self.began = began
+        self.last_used = began
         self.partitions: dict[Key, FetchedPartition] = {}
 
     def change(self, asked: Iterable[FetchedPartition], forgotten: Iterable[Key]) -> None:
@@ -111,6 +112,10 @@ class FetchSession:
     def serve_last(self, key: Key) -> None:
         """Put a partition that gave data behind the others, so that none starves."""
         self.partitions[key] = self.partitions.pop(key)
+
+
+def _worth(session: FetchSession) -> tuple[bool, int, int]:
+    return session.is_follower, len(session.partitions), session.id
 
 
 class FetchSessions:
@@ -148,29 +153,40 @@ class FetchSessions:
         if session is not None:
             del self._of(session)[session_id]
 
-    def begin(self, *, uses_ids: bool, is_follower: bool, now: float) -> FetchSession | None:
-        """A new, empty session; None when there is no room for it."""
-        if len(self) >= self._slots and not self._evict(is_follower, now):
+    def begin(
+        self, *, uses_ids: bool, is_follower: bool, size: int, now: float
+    ) -> FetchSession | None:
+        """A new, empty session for `size` partitions; None when there is no room for it."""
+        if len(self) >= self._slots and not self._evict(is_follower, size, now):
             return None
         session_id = NO_SESSION
         while session_id == NO_SESSION or self._find(session_id) is not None:
             session_id = self._rng.randint(1, 0x7FFFFFFF)
-        session = FetchSession(
-            session_id, uses_ids=uses_ids, is_follower=is_follower, last_used=now
-        )
+        session = FetchSession(session_id, uses_ids=uses_ids, is_follower=is_follower, began=now)
         self._of(session)[session_id] = session
         return session
 
-    def _evict(self, for_follower: bool, now: float) -> bool:
+    def _evict(self, for_follower: bool, size: int, now: float) -> bool:
         for sessions in (self._consumers, self._followers):
-            if not sessions:
-                continue
-            oldest = next(iter(sessions.values()))
-            stale = oldest.last_used + EVICTION_S <= now
-            if stale or (for_follower and not oldest.is_follower):
-                del sessions[oldest.id]
-                return True
-        return False
+            if sessions:
+                oldest = next(iter(sessions.values()))
+                if oldest.last_used + EVICTION_S <= now:
+                    del sessions[oldest.id]
+                    return True
+        least = min(
+            (
+                session
+                for sessions in (self._consumers, self._followers)
+                for session in sessions.values()
+                if session.began + EVICTION_S <= now or (for_follower and not session.is_follower)
+            ),
+            key=_worth,
+            default=None,
+        )
+        if least is None or _worth(least)[:2] >= (for_follower, size):
+            return False
+        del self._of(least)[least.id]
+        return True
 
     def _find(self, session_id: int) -> FetchSession | None:
         return self._consumers.get(session_id) or self._followers.get(session_id)
