@@ -58,6 +58,7 @@ def cleaner_settings(config: BrokerConfig) -> CleanerSettings:
         threads=config.int("log.cleaner.threads"),
         keys_bytes=int(memory * config.float("log.cleaner.io.buffer.load.factor")),
         backoff_s=config.int("log.cleaner.backoff.ms") / 1000,
+        bytes_per_s=config.float("log.cleaner.io.max.bytes.per.second"),
     )
 
 

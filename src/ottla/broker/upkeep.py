@@ -11,11 +11,13 @@ from ottla.broker.partitions.registry import PartitionRegistry
 from ottla.broker.partitions.replica_set import ReplicaSet
 from ottla.broker.slices import cleaner_settings
 from ottla.broker.storage.cleaner import Cleaner, CleanerSettings
+from ottla.broker.storage.log_config import FOREVER
 from ottla.broker.storage.log_dir import LogManager
 from ottla.config.broker import BrokerConfig
 from ottla.runtime.interfaces import Runtime
 
 FLUSH_ROUND_S = 1.0
+FLUSH_ROUND_S_MIN = 0.01
 ISR_ROUND_MAX_S = 5.0
 
 
@@ -90,10 +92,12 @@ class Upkeep:
             self._logs.note_high_watermark(partition.tp, partition.high_watermark)
 
     async def _flush(self) -> None:
+        shortest_ms: float = FOREVER
         while True:
-            await trio.sleep(FLUSH_ROUND_S)
+            # A topic's `flush.ms` may be shorter than a round.
+            await trio.sleep(min(FLUSH_ROUND_S, max(shortest_ms / 2000, FLUSH_ROUND_S_MIN)))
             now_ms = self._runtime.wall_clock.now_ms()
-            await self._logs.flush_due(now_ms)
+            shortest_ms = await self._logs.flush_due(now_ms)
             self._logs.look_for_space(now_ms)
 
     async def _retain(self) -> None:

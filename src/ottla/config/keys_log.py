@@ -293,7 +293,6 @@ CLEANER = table(
         DOUBLE_MAX,
         "Bytes per second that compaction may read and write.",
         update=_LIVE,
-        acts=False,
     ),
     Key(
         "log.cleaner.dedupe.buffer.size",

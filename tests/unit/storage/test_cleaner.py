@@ -244,3 +244,18 @@ async def test_checkpoints_that_are_saved_at_the_same_time_take_turns(
     assert stage.disk.read("/data/recovery-point-offset-checkpoint") == b"0\n1\na 0 4\n"
     assert stage.disk.read(CHECKPOINT) == b"0\n1\na 0 3\n"
     assert not [name for name in stage.disk.list_dir("/data") if "saving" in name]
+
+
+async def test_compaction_reads_and_writes_no_faster_than_it_may(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    stage = Stage()
+    log = stage.dirty_log(A)
+    moved = sum(segment.size for segment in log.sealed_segments()[0])
+    stage.cleaner.configure(replace(SETTINGS, bytes_per_s=moved / 20))
+    async with stage.running():
+        await trio.sleep(19)
+        assert not stage.compacted()
+        with trio.fail_after(21):
+            while not stage.compacted():  # noqa: ASYNC110
+                await trio.sleep(0.1)

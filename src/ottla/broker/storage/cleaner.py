@@ -44,6 +44,7 @@ class CleanerSettings:
     threads: int = 1
     keys_bytes: int = 128 << 20
     backoff_s: float = 15.0
+    bytes_per_s: float = float("inf")  # read and written, by all threads together
 
 
 class _Abandoned(Exception):
@@ -171,6 +172,7 @@ class Cleaner:
         await log_dir.save_recovery_points()
         steps = worker.start(compact, order)
         before = after = 0
+        began = trio.current_time()
         while (step := await steps.next()) is not None:
             if isinstance(step, Finished):
                 break
@@ -178,6 +180,9 @@ class Cleaner:
             after += step.bytes_after
             if not step.is_same:
                 self._take_over(log, step, truncations)
+            # A worker that is not asked for its next step does nothing.
+            share = self._settings.bytes_per_s / max(self._settings.threads, 1)
+            await trio.sleep_until(began + (before + after) / share)
         assert isinstance(step, Finished), "a compaction ends with its sum"
         if (
             log.is_closed or log.truncations != truncations or log.tp in self._logs.futures.logs

@@ -25,6 +25,7 @@ from ottla.runtime.interfaces import Disk, Events, Workers
 
 _NAME_BYTES_MAX = 255
 _FLUSHES_MAX = 8
+_LOGS_PER_STEP = 500
 
 
 class AllLogDirsFailed(OSError):
@@ -429,15 +430,21 @@ class LogManager:
             self._events.error("log.upkeep_failed", partition=str(log.tp), reason=str(error))
             self.dir_of(log.tp).log_failed(log, "upkeep", error)
 
-    async def flush_due(self, now_ms: int) -> None:
-        """Flush the logs that ask for it, off the loop, one after the other."""
-        for tp, log in list(self._logs.items()):
-            if log.is_closed or not log.needs_flush(now_ms):
-                continue
-            try:
-                await log.flush_async()
-            except KafkaStorageError as error:
-                self._events.error("log.flush_failed", partition=str(tp), reason=str(error))
+    async def flush_due(self, now_ms: int) -> int:
+        """Flush the logs that ask for it, off the loop, a few at a time; the shortest `flush.ms`
+        of all.
+        """
+        shortest_ms = FOREVER
+        limit = trio.Semaphore(_FLUSHES_MAX)
+        async with trio.open_nursery() as nursery:
+            for at, (tp, log) in enumerate(list(self._logs.items())):
+                if at % _LOGS_PER_STEP == _LOGS_PER_STEP - 1:
+                    await trio.lowlevel.checkpoint()
+                shortest_ms = min(shortest_ms, log.config.flush_ms)
+                if not log.is_closed and log.needs_flush(now_ms):
+                    await limit.acquire()
+                    nursery.start_soon(self._flush_one, tp, log, limit)
+        return shortest_ms
 
     async def flush_all(self) -> None:
         """Flush every log off the loop, a few at a time, so that `close` has little left to do."""
