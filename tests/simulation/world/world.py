@@ -422,6 +422,7 @@ class World:
         self.ensemble_checker.compare(self.members)
         self.broker_checker.compare(self.brokers)
         self.history.counts["calls found linearizable"] += self.facts.ledger.check()
+        self.history.counts["znodes not judged"] += self.facts.ledger.undecided
         self.history.check_logs({reader.tp: reader.log for reader in self._readers})
         topics = self.members[0].handle.node.tree.nodes["/brokers/topics"].children or {}
         for node in self.brokers:
