@@ -12,7 +12,11 @@ _SPLITS = {"halves": 8.0, "isolate": 8.0, "kill_broker": 10.0, "pause": 10.0}
 _GROUPS = {"groups": 2, "group_members": 3}
 
 
-@planted("an offset commit is accepted from a past generation", changes=_GROUPS)
+@planted(
+    "an offset commit is accepted from a past generation",
+    faults={"pause_client": 4.0},
+    changes=_GROUPS | {"records_per_s": 8.0},
+)
 def _commit_from_the_past() -> list[Patch]:
     return [(Group, "decide_commit", lambda self, *_who: ErrorCode.NONE)]
 
