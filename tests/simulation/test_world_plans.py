@@ -68,3 +68,18 @@ def test_configurations_settle_and_topics_that_are_made_again_are_new(seed: int)
     assert outcome.counts["configurations compared"]
     assert outcome.counts["configuration changes: none"] > 10
     assert outcome.counts["topics made again and read"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "seed", "proof"),
+    [
+        ("cooperative", 9001, "partitions kept through a rebalance"),
+        ("static", 9103, "offsets committed"),
+    ],
+)
+def test_groups_of_each_kind_keep_their_owners_apart(kind: str, seed: int, proof: str) -> None:
+    chosen = plan(seed, kill_broker=20.0, pause_client=15.0, reset=15.0)
+    chosen.group_kind, chosen.groups, chosen.group_members = kind, 2, 3
+    outcome = run(chosen)
+    assert outcome.counts["group generations joined"] > 6
+    assert outcome.counts[proof]

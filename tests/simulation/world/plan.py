@@ -49,6 +49,7 @@ class Plan:
     producers: int = 2
     records_per_s: float = 4.0
     groups: int = 1
+    group_kind: str = "range"  # of all groups: range, static or cooperative
     group_members: int = 2
     ensemble_clients: int = 2
     durable: bool = False  # brokers sync each batch before they acknowledge it
@@ -110,6 +111,7 @@ class Plan:
         if rng.random() < 0.5:
             self.make_compacted(rng)
         self.pipelined = rng.random() < 0.5
+        self.group_kind = rng.choice(("range", "static", "cooperative"))
         self.configures = rng.random() < 0.4
         self.recreates = rng.random() < 0.4
 

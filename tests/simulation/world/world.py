@@ -13,6 +13,7 @@ from tests.simulation.world.checkers import BrokerChecker, EnsembleChecker
 from tests.simulation.world.clients.admin import Admin
 from tests.simulation.world.clients.configs import ConfigAdmin
 from tests.simulation.world.clients.consumers import Reader
+from tests.simulation.world.clients.cooperative import CooperativeMember
 from tests.simulation.world.clients.ensemble_clients import EnsembleClientActor, ensemble_clients
 from tests.simulation.world.clients.facts import EnsembleHistory
 from tests.simulation.world.clients.groups import GroupMember
@@ -281,7 +282,9 @@ class World:
             members = self._group_members[group] = []
             for number in range(plan.group_members):
                 name = f"{group}-{number}"
-                member = GroupMember(name, group, tps, self._port(name), self.history)
+                kind = CooperativeMember if plan.group_kind == "cooperative" else GroupMember
+                instance = name if plan.group_kind == "static" else None
+                member = kind(name, group, tps, self._port(name), self.history, instance=instance)
                 members.append(member)
                 nursery.start_soon(self._be_member, member)
         if plan.compacted is not None:

@@ -33,10 +33,10 @@ _LOST_HOME = {
     ErrorCode.COORDINATOR_NOT_AVAILABLE,
     ErrorCode.COORDINATOR_LOAD_IN_PROGRESS,
 }
-_REJOIN = {ErrorCode.REBALANCE_IN_PROGRESS, ErrorCode.ILLEGAL_GENERATION}
+_JOIN_AGAIN = {ErrorCode.REBALANCE_IN_PROGRESS, ErrorCode.ILLEGAL_GENERATION}
 
 
-class _Rejoin(Exception):
+class Rejoin(Exception):
     """The membership is over; join again, without the member id when it is unknown there."""
 
     def __init__(self, *, forget: bool = False) -> None:
@@ -44,12 +44,26 @@ class _Rejoin(Exception):
 
 
 class GroupMember:
-    """One member; `run` lives until cancelled, which is a crash without a farewell."""
+    """One member; `run` lives until cancelled, which is a crash without a farewell.
+
+    With `instance` it is a static member (KIP-345): it never says goodbye, and who comes back under
+    that name takes over what it had.
+    """
+
+    protocol = "range"
 
     def __init__(
-        self, name: str, group: str, tps: list[TopicPartition], port: KafkaPort, history: History
+        self,
+        name: str,
+        group: str,
+        tps: list[TopicPartition],
+        port: KafkaPort,
+        history: History,
+        *,
+        instance: str | None = None,
     ) -> None:
         self.name = name
+        self._instance = instance
         self.group = group
         self.stable_since = -1.0
         self._tps = tps
@@ -69,22 +83,22 @@ class GroupMember:
                     nursery.start_soon(self._beat)
                     for tp in mine:
                         nursery.start_soon(self._consume, tp, positions[tp])
-            except _Rejoin as reason:
+            except Rejoin as reason:
                 self._over(reason)
             except BaseExceptionGroup as errors:
-                reasons, others = errors.split(_Rejoin)
+                reasons, others = errors.split(Rejoin)
                 if others is not None:
                     raise others from None
-                self._over(_Rejoin(forget=any(each.forget for each in reasons.exceptions)))
+                self._over(Rejoin(forget=any(each.forget for each in reasons.exceptions)))
 
-    def _over(self, reason: _Rejoin) -> None:
+    def _over(self, reason: Rejoin) -> None:
         self.stable_since = -1.0
         if reason.forget:
             self._member_id, self._generation = "", -1
 
     async def leave(self) -> None:
         """Say goodbye; used after `run` was cancelled."""
-        if not self._member_id:
+        if not self._member_id or self._instance is not None:
             return
         request = LeaveGroupRequest(
             group_id=self.group, members=[MemberIdentity(member_id=self._member_id)]
@@ -129,10 +143,13 @@ class GroupMember:
             self._home = -1
             await trio.sleep(0.2)
             return False
-        if code in _REJOIN:
-            raise _Rejoin
+        if code in _JOIN_AGAIN:
+            raise Rejoin
         if code is ErrorCode.UNKNOWN_MEMBER_ID:
-            raise _Rejoin(forget=True)
+            raise Rejoin(forget=True)
+        if code is ErrorCode.FENCED_INSTANCE_ID and self._instance is not None:
+            # An earlier request of this member to join, taken for lost, was heard after all.
+            raise Rejoin(forget=True)
         if code is ErrorCode.REQUEST_TIMED_OUT or code is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
             await trio.sleep(0.2)
             return False
@@ -140,16 +157,19 @@ class GroupMember:
 
     async def _join(self) -> list[TopicPartition]:
         topics = sorted({tp.topic for tp in self._tps})
-        metadata = encode_versioned(ConsumerProtocolSubscription(topics=topics), 1)
         while True:
+            protocol = JoinGroupRequestProtocol(
+                name=self.protocol, metadata=self._subscription(topics)
+            )
             answer = await self._ask(
                 JoinGroupRequest(
                     group_id=self.group,
                     session_timeout_ms=SESSION_MS,
                     rebalance_timeout_ms=REBALANCE_MS,
                     member_id=self._member_id,
+                    group_instance_id=self._instance,
                     protocol_type="consumer",
-                    protocols=[JoinGroupRequestProtocol(name="range", metadata=metadata)],
+                    protocols=[protocol],
                 ),
                 5,
                 REBALANCE_MS / 1000 + 5,
@@ -163,36 +183,45 @@ class GroupMember:
         self._generation = answer.generation_id
         plans = []
         if answer.leader == answer.member_id:
-            members = sorted(each.member_id for each in answer.members)
-            for at, member in enumerate(members):
-                share = self._tps[at :: len(members)]
-                owned = [
-                    Owned(
-                        topic=topic, partitions=[tp.partition for tp in share if tp.topic == topic]
+            members = {each.member_id: bytes(each.metadata) for each in answer.members}
+            for member, share in self._assign(members).items():
+                plan = ConsumerProtocolAssignment(assigned_partitions=owned_rows(share))
+                plans.append(
+                    SyncGroupRequestAssignment(
+                        member_id=member, assignment=encode_versioned(plan, 1)
                     )
-                    for topic in topics
-                ]
-                plan = encode_versioned(ConsumerProtocolAssignment(assigned_partitions=owned), 1)
-                plans.append(SyncGroupRequestAssignment(member_id=member, assignment=plan))
+                )
         while True:
             request = SyncGroupRequest(
                 group_id=self.group,
                 generation_id=self._generation,
                 member_id=self._member_id,
+                group_instance_id=self._instance,
                 assignments=plans,
             )
             synced = await self._ask(request, 3, REBALANCE_MS / 1000 + 5)
             if await self._check(synced.error_code):
                 break
+        if not synced.assignment:
+            return []  # its leader knew nothing of this member
         _, assignment = decode_versioned(ConsumerProtocolAssignment, synced.assignment)
         mine = [
             TopicPartition(each.topic, index)
             for each in assignment.assigned_partitions
             for index in each.partitions
         ]
-        self._history.assigned(self.group, self._generation, self._member_id, mine)
+        owner = self._instance or self._member_id
+        self._history.assigned(self.group, self._generation, owner, mine)
         self._history.counts["group generations joined"] += 1
         return mine
+
+    def _subscription(self, topics: list[str]) -> bytes:
+        return encode_versioned(ConsumerProtocolSubscription(topics=topics), 1)
+
+    def _assign(self, members: dict[str, bytes]) -> dict[str, list[TopicPartition]]:
+        """`members`: id and metadata of each."""
+        names = sorted(members)
+        return {name: self._tps[at :: len(names)] for at, name in enumerate(names)}
 
     async def _positions(self, mine: list[TopicPartition]) -> dict[TopicPartition, int]:
         history = self._history
@@ -226,7 +255,10 @@ class GroupMember:
         while True:
             await trio.sleep(SESSION_MS / 4000)
             request = HeartbeatRequest(
-                group_id=self.group, generation_id=self._generation, member_id=self._member_id
+                group_id=self.group,
+                generation_id=self._generation,
+                member_id=self._member_id,
+                group_instance_id=self._instance,
             )
             answer = await self._ask(request, 3)
             await self._check(answer.error_code)
@@ -272,6 +304,7 @@ class GroupMember:
                 group_id=self.group,
                 generation_id_or_member_epoch=generation,
                 member_id=self._member_id,
+                group_instance_id=self._instance,
                 topics=[
                     OffsetCommitRequestTopic(
                         name=tp.topic,
@@ -285,9 +318,18 @@ class GroupMember:
                     )
                 ],
             ),
-            6,
+            7,
             on_lost=lambda: self._history.commit_unanswered(self.group, tp, offset),
         )
         code = answer.topics[0].partitions[0].error_code
         if await self._check(code):
             self._history.committed(self.group, tp, offset, generation=generation, newest=newest)
+
+
+def owned_rows(tps: list[TopicPartition]) -> list[Owned]:
+    """As the consumer protocol lists partitions."""
+    topics = dict.fromkeys(tp.topic for tp in tps)
+    return [
+        Owned(topic=topic, partitions=[tp.partition for tp in tps if tp.topic == topic])
+        for topic in topics
+    ]
