@@ -31,8 +31,17 @@ class Ensemble:
         self.ended: dict[int, trio.Event] = {}
         self.nodes = {}
 
-    async def start(self, me):
+    def host(self, me):
+        """One more machine, for a member that is to join."""
+        self.networks[me] = self.network.at(f"c{me}")
+        self.disks[me] = MemoryDisk(sync_delay_s=0.002)
+        self.events[me] = RecordingEvents()
+
+    async def start(self, me, listed=None):
+        """`listed` are the members that stand in its file, if not those that all began with."""
         members = {i: Address(f"c{i}", 2888) for i in self.ids} if len(self.ids) > 1 else {}
+        if listed is not None:
+            members = {i: Address(f"c{i}", 2888) for i in listed}
         settings = CoordinatorSettings(
             data_dir="/data",
             my_id=me,

@@ -2,12 +2,15 @@
 
 Faults: messages are lost, duplicated, delayed and overtake each other; members crash at any moment
 and keep exactly what `persisted` had confirmed, or any prefix of what was handed out beyond that;
-links are cut one way or both ways; disks are slow. Clocks run at the same rate, as leases require.
+links are cut one way or both ways; disks are slow. One member at a time comes back with an empty
+disk, while the others still have all that was promised. Clocks run at the same rate, as leases
+require. Members join, leave and change roles, several at once, while all this goes on.
 
 Checked after every event: one leader per epoch; entries with one (index, epoch) are one entry and
 have one predecessor (log matching, by induction); a new leader holds every committed entry (leader
 completeness); no two members apply different entries at an index (state machine safety); nobody is
-elected while another member's lease holds; every core's own `check`.
+elected while another member's lease holds; what a leader has acknowledged as done survives, though
+the member that was wiped held it; every core's own `check`.
 """
 
 import heapq
@@ -16,8 +19,11 @@ import random
 
 from ottla.coordinator.consensus.core import Consensus
 from ottla.coordinator.consensus.values import (
+    ABSTAINS,
     HardState,
     Limits,
+    MembersChange,
+    NewMembersLag,
     NotLeader,
     Persist,
     Position,
@@ -27,6 +33,7 @@ from ottla.coordinator.consensus.values import (
 )
 from ottla.protocol.peer.codec import decode, encode
 from ottla.protocol.peer.entries import Entry
+from ottla.protocol.peer.membership import MARK
 
 TIMING = Timing(heartbeat_s=0.1, election_min_s=0.5, election_max_s=1.0, lease_s=0.45)
 
@@ -69,6 +76,7 @@ class Member:
         self.disk = Disk()
         self.core: Consensus | None = None
         self.state: list[bytes] = []
+        self.membership = b""  # the newest one applied
         self.applied_at = Position()
         self.life = 0
         self.tick_at = 0.0
@@ -80,9 +88,10 @@ class Member:
         self.life += 1
         self.state = unpack_state(disk.snapshot)
         self.applied_at = disk.snapshot.at
+        self.membership = disk.snapshot.membership
         self.core = Consensus(
             self.me,
-            world.voters,
+            world.first_voters if self.me in world.first_voters else world.joining_list(self.me),
             TIMING,
             random.Random(world.rng.random()),
             world.now,
@@ -90,7 +99,8 @@ class Member:
             base=disk.snapshot.at,
             entries=disk.entries,
             limits=world.limits,
-            observers=world.observers,
+            observers=world.first_observers,
+            membership=disk.snapshot.membership,
         )
 
     def crash(self):
@@ -100,12 +110,17 @@ class Member:
         waiting.clear()
         self.core = None
 
+    def wipe(self):
+        """A new disk in place of the old one."""
+        assert self.core is None
+        self.disk = Disk()
 
-def pack_state(state, at):
+
+def pack_state(state, at, membership):
     """Three pieces, so that installing takes several messages."""
     joined = b"\n".join(state)
     third = len(joined) // 3 + 1
-    return Snapshot(at, [joined[i * third : (i + 1) * third] for i in range(3)])
+    return Snapshot(at, [joined[i * third : (i + 1) * third] for i in range(3)], membership)
 
 
 def unpack_state(snapshot):
@@ -116,11 +131,15 @@ def unpack_state(snapshot):
 class World:
     """Drives the members through `steps` events of chance, then heals and expects progress."""
 
-    def __init__(self, seed: int, members: int, observers: int = 0):
+    def __init__(self, seed: int, members: int, observers: int = 0, *, spares: int = 0):
+        """`spares` run and are no members, until a change of members takes them in."""
         self.rng = rng = random.Random(seed)
         self.now = 100.0
-        self.ids = list(range(1, members + observers + 1))
-        self.voters, self.observers = self.ids[:members], self.ids[members:]
+        self.ids = list(range(1, members + observers + spares + 1))
+        self.first_voters = self.ids[:members]
+        self.first_observers = self.ids[members : members + observers]
+        self.wiped = 0
+        self.changes = 0
         self.limits = Limits(
             block_entries=rng.choice([1, 3, 50]),
             inflight_blocks=rng.choice([1, 2, 16]),
@@ -134,6 +153,11 @@ class World:
         self.sync_delay = rng.choice([0.0, 0.01, 0.3])
         self.crash_rate = rng.choice([0, 0.2, 0.6])
         self.cut_rate = rng.choice([0, 0.3, 0.8])
+        self.wipe_rate = 0.0
+        self.change_rate = 0.0
+        if spares:
+            self.wipe_rate = rng.choice([0, 0.3, 0.8])
+            self.change_rate = rng.choice([0, 0.3, 1])
         self.members = {me: Member(self, me) for me in self.ids}
         self.cut: set[tuple[int, int]] = set()
         self.queue: list = []
@@ -144,12 +168,17 @@ class World:
         self.known: dict[tuple[int, int], tuple[Entry, int]] = {}
         self.committed: dict[int, Entry] = {}
         self.roles = dict.fromkeys(self.ids, Role.FOLLOWER)
+        self.ever_voted = set(self.first_voters)
         self.handing_over = False
         for member in self.members.values():
             member.start()
             self.wake(member)
         self.at(rng.uniform(0, 1), self.chance)
         self.faults = True
+
+    def joining_list(self, me):
+        """What stands in the file of a member that is to join: those it knows, and itself."""
+        return [*self.first_voters, me] if me not in self.first_observers else self.first_voters
 
     def at(self, delay, action, *args):
         heapq.heappush(self.queue, (self.now + delay, next(self.order), action, args))
@@ -184,6 +213,7 @@ class World:
             if actions.persist.snapshot is not None:
                 snapshot = actions.persist.snapshot
                 member.state, member.applied_at = unpack_state(snapshot), snapshot.at
+                member.membership = snapshot.membership
             self.at(self.rng.uniform(0, self.sync_delay), self.sync, member, member.life)
         for to, message in actions.send:
             self.post(member.me, to, message)
@@ -191,7 +221,8 @@ class World:
             self.apply(member, entry)
         core.applied(member.applied_at.index)
         for _ in actions.snapshots_wanted[:1]:
-            core.offer_snapshot(pack_state(member.state, member.applied_at), self.now)
+            snapshot = pack_state(member.state, member.applied_at, member.membership)
+            core.offer_snapshot(snapshot, self.now)
             self.drain(member)
         self.check(member)
         self.wake(member)
@@ -213,6 +244,8 @@ class World:
         self.note_committed(entry)
         member.state.append(entry.payload or b"noop-%d" % entry.epoch)
         member.applied_at = Position(entry.index, entry.epoch, entry.zxid)
+        if entry.payload[:1] == MARK:
+            member.membership = entry.payload
 
     # --- the network
 
@@ -247,12 +280,15 @@ class World:
                 if member.core is not None:
                     member.crash()
                     self.at(rng.uniform(0.01, 2), self.restart, member)
+                    if rng.random() < self.wipe_rate and self.may_lose(member):
+                        member.wipe()
+                        self.wiped += 1
         elif dice < 0.6 + 0.1 * self.cut_rate:
             self.partition()
         elif dice < 0.75:
             member = self.members[rng.choice(self.ids)]
             if member.core is not None and member.core.synced_index >= member.applied_at.index:
-                snapshot = pack_state(member.state, member.applied_at)
+                snapshot = pack_state(member.state, member.applied_at, member.membership)
                 for persist in member.disk.waiting:
                     member.disk.settle(persist)
                     member.core.persisted(persist.sequence, self.now)
@@ -268,8 +304,10 @@ class World:
         elif dice < 0.85:
             member = self.members[rng.choice(self.ids)]
             if member.core is not None:
-                member.core.unreachable(rng.choice(member.core.peers))
+                member.core.unreachable(rng.choice(self.ids))
                 self.drain(member)
+        elif dice < 0.85 + 0.15 * self.change_rate:
+            self.change_members()
 
     def propose(self):
         for member in self.members.values():
@@ -280,6 +318,42 @@ class World:
                 except NotLeader:
                     continue
                 self.drain(member)
+
+    def may_lose(self, member):
+        """Raft bears the loss of a minority's disks: here of one at a time, and of no other's yet.
+
+        A member counts as one that has what it promised when its core says that it may vote.
+        """
+        others = [other for other in self.members.values() if other is not member]
+        return all(
+            other.disk.hard.vote != ABSTAINS
+            and other.disk.hard.epoch
+            and (other.core is None or other.core.newcomer is None)
+            for other in others
+            if other.me in self.ever_voted
+        )
+
+    def change_members(self):
+        """Some leader is asked for other voters and observers, or to look after learners."""
+        rng = self.rng
+        for member in self.members.values():
+            core = member.core
+            if core is None or core.leadership is None:
+                continue
+            if rng.random() < 0.3:
+                core.invite(rng.sample(self.ids, rng.randint(0, len(self.ids))), self.now)
+            # Of one or two voters no disk may be lost.
+            sizes = [3, 3, 3, 5] if self.wipe_rate else [1, 2, 3, 3, 5]
+            voters = rng.sample(self.ids, min(rng.choice(sizes), len(self.ids)))
+            rest = [me for me in self.ids if me not in voters]
+            observers = rng.sample(rest, rng.randint(0, min(1, len(rest))))
+            try:
+                core.change_members(voters, observers, b"", self.now)
+            except (MembersChange, NewMembersLag, NotLeader):
+                continue
+            self.ever_voted.update(voters)
+            self.changes += 1
+            self.drain(member)
 
     def partition(self):
         pairs = [(a, b) for a in self.ids for b in self.ids if a != b]
@@ -328,7 +402,8 @@ class World:
     def check_new_leader(self, member):
         core = member.core
         epoch = core.hard.epoch
-        assert member.me in self.voters, "an observer leads"
+        memberships = core.replica.memberships
+        assert core.is_voter or memberships.was_voter(member.me), "an observer leads"
         assert self.leaders.setdefault(epoch, member.me) == member.me, "two leaders in an epoch"
         for index, entry in self.committed.items():
             if index > core.log.base.index:
@@ -355,9 +430,13 @@ class World:
         before = leaders[0].core.commit_index
         self.propose()
         self.run_until(self.now + 3)
-        assert leaders[0].core.commit_index > before, "no progress after healing"
-        states = {member.me: member.state for member in self.members.values()}
+        core = leaders[0].core
+        assert core.commit_index > before, "no progress after healing"
+        assert not core.membership.is_joint, "a change of members never ended"
+        inside = [self.members[me] for me in core.membership.everyone]
+        states = {member.me: member.state for member in inside}
         assert len({tuple(state) for state in states.values()}) == 1, "members disagree"
-        final = states[1]
+        assert all(m.core.newcomer is None for m in inside if m.core.is_voter), "votes for nobody"
+        final = states[leaders[0].me]
         for index, entry in self.committed.items():
             assert final[index - 1] == (entry.payload or b"noop-%d" % entry.epoch), "lost"

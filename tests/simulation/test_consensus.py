@@ -37,6 +37,19 @@ def test_members_with_observers_keep_raft_promises(group):
             raise AssertionError(f"seed {seed}, 3 members and observers: {error}") from error
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("group", range(12))
+def test_members_that_change_and_lose_disks_keep_raft_promises(group):
+    """Joint changes of several members, roles, learners, and empty disks one at a time."""
+    for seed in range(group * SEEDS_PER_TEST, (group + 1) * SEEDS_PER_TEST):
+        members, observers, spares = ((3, 0, 2), (3, 1, 3), (5, 0, 2), (3, 0, 3))[seed % 4]
+        try:
+            World(seed, members, observers, spares=spares).run(7)
+        except AssertionError as error:
+            sizes = f"{members} members, {observers} observers, {spares} spares"
+            raise AssertionError(f"seed {seed}, {sizes}: {error}") from error
+
+
 def test_one_seed_gives_one_history():
     """Replaying a seed must show the same run, or a failure could not be looked at."""
     first, second = World(1, 3), World(1, 3)

@@ -1,7 +1,8 @@
 """The configuration of a coordinator member: `zoo.cfg` keys, `server.N` lines, the `myid` file.
 
 `server.N=host:peerport[:electionport][:role][;[clientaddress:]clientport]` names member N. Members
-elect over the same port that they replicate over; an election port is read and not opened.
+elect over the same port that they replicate over; an election port is read, shown in
+/zookeeper/config and not opened. Where `dynamicConfigFile` is set, the lines are in that file.
 """
 
 import re
@@ -33,13 +34,16 @@ class Member:
     port: int
     client_port: int | None = None
     is_observer: bool = False
+    election_port: int | None = None
+    client_host: str = ""
 
 
 class CoordinatorConfig(Values):
     """A checked configuration of one member; immutable.
 
     `members` has every member by id; it is empty for an ensemble of one, whose `my_id` is 1.
-    `sasl_users` are the names and passwords of the JAAS file, if there is one.
+    `sasl_users` are the names and passwords of the JAAS file, if there is one. `source` is the file
+    that it was read from, if it was.
     """
 
     def __init__(
@@ -49,12 +53,15 @@ class CoordinatorConfig(Values):
         my_id: int,
         warnings: tuple[Problem, ...],
         sasl_users: Mapping[str, str],
+        *,
+        source: str | None,
     ) -> None:
         super().__init__({name: row.default for name, row in ALL.items()} | found.values)
         self.members = members
         self.my_id = my_id
         self.warnings = warnings
         self.sasl_users = sasl_users
+        self.source = source
         self._client_port_set = "clientPort" in found.values
 
     @classmethod
@@ -64,7 +71,7 @@ class CoordinatorConfig(Values):
         """From a mapping; `my_id` stands in for the file. ConfigError with every problem."""
         place = Place(source)
         entries = [Entry(key, value, place) for key, value in properties.items()]
-        return cls._from_entries(entries, [], place, my_id)
+        return cls._from_entries(entries, [], place, my_id, None)
 
     @classmethod
     def load(
@@ -73,16 +80,22 @@ class CoordinatorConfig(Values):
         """From a file, `key=value` texts, and `dataDir/myid`. ConfigError with every problem."""
         entries, problems = read(path)
         more, others = parse_overrides(tuple(overrides))
-        return cls._from_entries([*entries, *more], [*problems, *others], Place(path), my_id)
+        return cls._from_entries([*entries, *more], [*problems, *others], Place(path), my_id, path)
 
     @classmethod
     def _from_entries(
-        cls, entries: list[Entry], problems: list[Problem], place: Place, my_id: int | None
+        cls,
+        entries: list[Entry],
+        problems: list[Problem],
+        place: Place,
+        my_id: int | None,
+        source: str | None,
     ) -> "CoordinatorConfig":
         lines = [entry for entry in entries if _MEMBER.fullmatch(entry.key)]
         rest = [entry for entry in entries if not _MEMBER.fullmatch(entry.key)]
         found = resolve(rest, ALL, _is_inert)
         found.problems[:0] = problems
+        lines = _dynamic_lines(found, place) or lines
         members = _read_members(lines, found)
         _check(found, members, place)
         own = _own_id(found, members, my_id, place)
@@ -91,7 +104,7 @@ class CoordinatorConfig(Values):
             raise ConfigError(
                 sorted(found.problems, key=lambda one: (one.place.source, one.place.line))
             )
-        return cls(found, members, own, tuple(found.warnings), users)
+        return cls(found, members, own, tuple(found.warnings), users, source=source)
 
     @property
     def client_port(self) -> int:
@@ -103,6 +116,24 @@ class CoordinatorConfig(Values):
     @property
     def data_dir(self) -> str:
         return self.str("dataDir")
+
+
+def _dynamic_lines(found: Findings, place: Place) -> list[Entry]:
+    """The server lines of `dynamicConfigFile`, which may hold nothing else but their version."""
+    path = found.values.get("dynamicConfigFile")
+    if not isinstance(path, str):
+        return []
+    try:
+        entries, problems = read(path)
+    except ConfigError as error:
+        found.problem("dynamicConfigFile", f"{path}: {error.problems[0].text}", place)
+        return []
+    found.problems.extend(problems)
+    for entry in entries:
+        if entry.key != "version" and not _MEMBER.fullmatch(entry.key):
+            text = "is no server line, and a dynamic configuration has nothing else"
+            found.problems.append(Problem(entry.place, entry.key, entry.value, text))
+    return [entry for entry in entries if _MEMBER.fullmatch(entry.key)]
 
 
 def _read_members(lines: list[Entry], found: Findings) -> dict[int, Member]:
@@ -145,11 +176,13 @@ def _read_member(line: Entry) -> Member:
     if role not in {"participant", "observer"}:
         raise ValueError(f"the role {parts[4]} is neither participant nor observer")
     host, port = parse_host_port(f"{parts[1]}:{parts[2]}")
-    client_port = None
+    client_port, client_host = None, ""
     if semicolon:
         bare = client.strip()
-        client_port = parse_host_port(bare if ":" in bare else f":{bare}")[1]
-    return Member(int(digits), host, port, client_port, role == "observer")
+        client_host, client_port = parse_host_port(bare if ":" in bare else f":{bare}")
+    election_port = None if parts[3] is None else int(parts[3])
+    is_observer = role == "observer"
+    return Member(int(digits), host, port, client_port, is_observer, election_port, client_host)
 
 
 def _check(found: Findings, members: Mapping[int, Member], place: Place) -> None:

@@ -140,6 +140,31 @@ CLIENTS = table(
 )
 
 
+ENSEMBLE = table(
+    Key(
+        "reconfigEnabled",
+        _T.BOOLEAN,
+        False,
+        "Whether the members may be changed while they run (reconfig), by who may write"
+        " /zookeeper/config.",
+    ),
+    Key(
+        "standaloneEnabled",
+        _T.BOOLEAN,
+        True,
+        "Whether one server line alone makes a server without a peer port, which nobody can join,"
+        " and a change must leave two voters.",
+    ),
+    Key(
+        "dynamicConfigFile",
+        _T.STRING,
+        None,
+        "A file with the server lines, in place of lines here; a change of members writes the next"
+        " one beside it.",
+    ),
+)
+
+
 def _tls_keys(prefix: str, whose: str) -> tuple[Key, ...]:
     return (
         Key(
@@ -229,6 +254,6 @@ ADMIN = table(
     Key("admin.serverAddress", _T.STRING, "", "Interface of that port; empty: every interface."),
 )
 
-ALL = TIMING | STORE | CLIENTS | SECURITY | ADMIN
+ALL = TIMING | STORE | CLIENTS | ENSEMBLE | SECURITY | ADMIN
 
-__all__ = ["ADMIN", "ALL", "CLIENTS", "SECURITY", "STORE", "TIMING"]
+__all__ = ["ADMIN", "ALL", "CLIENTS", "ENSEMBLE", "SECURITY", "STORE", "TIMING"]

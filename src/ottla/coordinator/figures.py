@@ -9,7 +9,7 @@ import os
 import platform
 import resource
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil
@@ -18,6 +18,8 @@ from typing import Protocol
 from ottla.coordinator.client_port.statistics import Counters
 from ottla.coordinator.ports import Member
 from ottla.coordinator.settings import CoordinatorSettings
+from ottla.coordinator.tree.paths import CONFIG
+from ottla.protocol.zookeeper.ensemble import Server, parse_configuration
 from ottla.runtime.interfaces import Address, Stream
 from ottla.runtime.tls import TlsStream
 
@@ -126,13 +128,26 @@ def configuration(facts: Facts) -> dict[str, Figure]:
         "maxSessionTimeout": settings.max_session_ms,
         "serverId": settings.my_id,
     }
-    if len(settings.member_ids) > 1:
+    if settings.peer_address is not None:
         found["initLimit"] = settings.init_limit
         found["syncLimit"] = settings.sync_limit
-        for member_id, address in sorted(settings.members.items()):
-            role = ":observer" if member_id in settings.observers else ""
+        for member_id, server in sorted(members(facts).items()):
+            address = Address(server.host, server.port)
+            role = ":observer" if server.is_observer else ""
             found[f"server.{member_id}"] = f"{address}{role}"
     return found
+
+
+def members(facts: Facts) -> Mapping[int, Server]:
+    """The servers of the ensemble: those of the file, until they are changed."""
+    tree = facts.member.tree
+    if not tree.config_version:
+        return facts.settings.all_servers
+    data = tree.nodes[CONFIG].data or b""
+    try:
+        return parse_configuration(data.decode(), may_share_port=True)
+    except ValueError:  # the super user may write anything there
+        return {}
 
 
 def environment(facts: Facts) -> dict[str, Figure]:
@@ -195,6 +210,7 @@ __all__ = [
     "environment",
     "full_version",
     "hexadecimal",
+    "members",
     "monitor",
     "outstanding",
     "watches_by_session",

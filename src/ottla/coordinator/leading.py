@@ -5,20 +5,25 @@ leadership ends. Every decision becomes the next entry; if one is lost, so is th
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from ottla.coordinator.consensus.core import Consensus
+from ottla.coordinator.reconfiguring import Change, Reconfiguring
 from ottla.coordinator.settings import CoordinatorSettings
 from ottla.coordinator.tree.decide import Decider
 from ottla.coordinator.tree.sessions import SessionTracker
 from ottla.coordinator.tree.tree import Tree
-from ottla.coordinator.tree.values import REOPEN_SESSION, Applied
+from ottla.coordinator.tree.values import REOPEN_SESSION, Applied, Refused
 from ottla.protocol.zookeeper.data import Id
-from ottla.protocol.zookeeper.errors import ZkError
+from ottla.protocol.zookeeper.ensemble import Server
+from ottla.protocol.zookeeper.errors import DecodeError, ZkError
 from ottla.protocol.zookeeper.opcodes import OpCode
 from ottla.protocol.zookeeper.requests import DeleteContainerRequest
+from ottla.runtime.interfaces import Events
 
 _SESSION_BEGINS = (int(OpCode.CREATE_SESSION), REOPEN_SESSION)
 _CLOSE_SESSION = int(OpCode.CLOSE_SESSION)
+_RECONFIG = int(OpCode.RECONFIG)
 _DELETE_CONTAINER = int(OpCode.DELETE_CONTAINER)
 
 
@@ -34,6 +39,7 @@ class Leading:
         "_tracker",
         "_tree",
         "epoch",
+        "reconfiguring",
     )
 
     def __init__(
@@ -42,9 +48,13 @@ class Leading:
         tree: Tree,
         settings: CoordinatorSettings,
         *,
+        core: Consensus,
+        events: Events,
+        servers: Callable[[], Mapping[int, Server]],
         rng: random.Random,
         now: float,
     ) -> None:
+        """`servers()` are those of the newest configuration."""
         self.epoch = epoch
         self._tree = tree
         self._settings = settings
@@ -54,6 +64,9 @@ class Leading:
             rng=rng,
             extended_types=settings.extended_types,
             enforce_quota=settings.enforce_quota,
+        )
+        self.reconfiguring = Reconfiguring(
+            core, tree, self._decider, settings, events, servers=servers, refuse=self._refuse
         )
         # A new leader grants every session its full timeout.
         self._tracker = SessionTracker.of(tree.sessions, settings.tick_time_ms / 1000, now)
@@ -76,7 +89,18 @@ class Leading:
         origin: tuple[int, int] | None,
         now_ms: int,
     ) -> None:
-        """Judge a request; its payload waits for `take_proposals`."""
+        """Judge a request; its payload waits for `take_proposals`.
+
+        A reconfig that may be done has none: its entries are of another kind (`Reconfiguring`).
+        """
+        if opcode == _RECONFIG and origin is not None:
+            try:
+                self.reconfiguring.begin(session_id, body, auth, origin=origin, now_ms=now_ms)
+            except Refused as refused:
+                self._refuse(Change(session_id, origin, now_ms, {}), refused.error)
+            except DecodeError:
+                self._refuse(Change(session_id, origin, now_ms, {}), ZkError.MARSHALLINGERROR)
+            return
         self._proposals.append(
             self._decider.decide(
                 session_id=session_id,
@@ -85,6 +109,17 @@ class Leading:
                 origin=origin,
                 now_ms=now_ms,
                 auth=auth,
+            )
+        )
+
+    def _refuse(self, change: Change, error: ZkError) -> None:
+        self._proposals.append(
+            self._decider.refuse(
+                error,
+                session_id=change.session_id,
+                opcode=_RECONFIG,
+                origin=change.origin,
+                now_ms=change.now_ms,
             )
         )
 

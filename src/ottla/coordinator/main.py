@@ -15,6 +15,9 @@ from ottla.coordinator.settings import CoordinatorSettings
 from ottla.coordinator.store.store import Store
 from ottla.runtime.interfaces import Address, Runtime
 
+INITIALIZE = "initialize"
+"""Name of the file that ZooKeeper's `zkServer-initialize.sh` makes for the same purpose."""
+
 
 @dataclass(frozen=True, slots=True)
 class CoordinatorHandle:
@@ -45,7 +48,7 @@ async def run_coordinator(
         events=events,
     )
     try:
-        node = Node(settings, runtime, store)
+        node = Node(settings, runtime, store, is_founder=_take_word(runtime, settings.data_dir))
         recovered = store.recovered
         events.info(
             "coordinator.opened",
@@ -70,6 +73,15 @@ async def run_coordinator(
         events.info("coordinator.stopped", member=settings.my_id)
     finally:
         store.close()
+
+
+def _take_word(runtime: Runtime, data_dir: str) -> bool:
+    """Whether somebody vouches, by a file, that an empty store has lost nothing; for one start."""
+    path = f"{data_dir}/{INITIALIZE}"
+    if not runtime.disk.exists(path):
+        return False
+    runtime.disk.remove(path)
+    return True
 
 
 __all__ = ["CoordinatorHandle", "run_coordinator"]

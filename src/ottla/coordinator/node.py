@@ -16,20 +16,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import trio
 
+from ottla.coordinator.circle import Circle
 from ottla.coordinator.consensus.core import Consensus
 from ottla.coordinator.consensus.values import NotLeader, Persist, Position, Role, Snapshot, Timing
 from ottla.coordinator.leading import Leading
-from ottla.coordinator.peers import Peers, PeerTls
 from ottla.coordinator.ports import NotServing, OnApplied
+from ottla.coordinator.requests import Requests
+from ottla.coordinator.servers import details_of
 from ottla.coordinator.settings import CoordinatorSettings
 from ottla.coordinator.snapshotting import Snapshotting
 from ottla.coordinator.store.pieces import chunks_of
 from ottla.coordinator.store.store import Store
-from ottla.coordinator.sync_reads import SyncReads
 from ottla.coordinator.tree.tree import Tree
 from ottla.coordinator.tree.values import REOPEN_SESSION, Applied, Session
 from ottla.coordinator.tree.watches import Watches
 from ottla.protocol.peer.entries import Entry
+from ottla.protocol.peer.membership import MARK, decode
 from ottla.protocol.peer.messages import (
     CONSENSUS_MESSAGES,
     Forward,
@@ -41,11 +43,11 @@ from ottla.protocol.peer.messages import (
     SessionTouches,
 )
 from ottla.protocol.zookeeper.data import Id
+from ottla.protocol.zookeeper.ensemble import Server
 from ottla.protocol.zookeeper.errors import ZkError
 from ottla.protocol.zookeeper.opcodes import OpCode
 from ottla.protocol.zookeeper.requests import CreateSessionRequest
 from ottla.runtime.interfaces import Runtime
-from ottla.runtime.tls import client_context, server_context
 
 READ_ONLY_AFTER_S = 2.0
 """A member without a leader waits so long, or a tick, before it serves reads only."""
@@ -56,8 +58,18 @@ APPLY_MAX = 500
 class Node:
     """A member of the ensemble (`ports.Member`). Lives as long as `run`."""
 
-    def __init__(self, settings: CoordinatorSettings, runtime: Runtime, store: Store) -> None:
-        """Load the state that the store holds. CorruptSnapshot, TlsUnusable."""
+    def __init__(
+        self,
+        settings: CoordinatorSettings,
+        runtime: Runtime,
+        store: Store,
+        *,
+        is_founder: bool = False,
+    ) -> None:
+        """Load the state that the store holds. `is_founder`: if that is empty, it never was other.
+
+        CorruptSnapshot, TlsUnusable.
+        """
         now = trio.current_time()
         self._settings = settings
         self._runtime = runtime
@@ -78,22 +90,18 @@ class Node:
             base=recovered.base,
             entries=recovered.entries,
             observers=settings.observers,
+            membership=b"" if recovered.snapshot is None else recovered.snapshot.membership,
+            is_founder=is_founder,
         )
+        self._circle = Circle(settings, runtime, self._core)
+        self._circle.show(self._tree)
         self._applied = recovered.base
-        self._peers: Peers | None = None
-        if settings.peer_address is not None:
-            self._peers = Peers(
-                runtime.network,
-                runtime.events,
-                settings.my_id,
-                settings.members,
-                listen_on=settings.peer_address,
-                on_message=self._on_message,
-                on_received=self._on_received,
-                on_link=self._on_link,
-                on_ended=self._on_ended,
-                tls=_peer_tls(settings),
-            )
+        self._peers = self._circle.make_peers(
+            on_message=self._on_message,
+            on_received=self._on_received,
+            on_link=self._on_link,
+            on_ended=self._on_ended,
+        )
         self._leading: Leading | None = None
         self._is_serving = False
         self._seen: tuple[int, int | None] = (recovered.hard.epoch, None)  # epoch, leader
@@ -101,16 +109,12 @@ class Node:
         self._retiring = False
         self._is_read_only = False
         self._looking_since = now
+        self._newcomer_since = now
         self._caught_up = (0, 0)  # what this member held when it last came nearer to its leader
         self._stalled_at = now + settings.init_limit * settings.tick_time_ms / 1000
 
-        # Tags tell the requests of this life from those of earlier ones that are still in the log.
         life = runtime.rng.getrandbits(30) ^ runtime.wall_clock.now_ms()
-        self._tag = (life & 0x3FFFFFFF) << 32
-        self._waiters: dict[int, OnApplied] = {}
-        self._calls: set[trio.Event] = set()  # create_session and the like, woken when all is lost
-        self._unsent: list[tuple[int, ForwardedRequest]] = []  # (member, request), leader unknown
-        self._reads = SyncReads()
+        self._requests = Requests(settings.my_id, life)
         self._touched: dict[int, None] = {}
         self._on_applied: list[OnApplied] = []
         self._at_end_of_run: list[Callable[[], None]] = []
@@ -185,8 +189,7 @@ class Node:
     def _submit(
         self, session_id: int, opcode: int, body: bytes, auth: Sequence[Id], on_applied: OnApplied
     ) -> None:
-        self._tag = tag = self._tag + 1
-        self._waiters[tag] = on_applied
+        tag = self._requests.wait_for(on_applied)
         if self._leading is not None:
             origin = (self.member_id, tag)
             now_ms = self._runtime.wall_clock.now_ms()
@@ -194,7 +197,7 @@ class Node:
         else:
             identities = tuple([(identity.scheme, identity.id) for identity in auth])
             request = ForwardedRequest(tag, session_id, opcode, body, identities)
-            self._unsent.append((self.member_id, request))
+            self._requests.unsent.append((self.member_id, request))
         self._turn_wake.set()
 
     async def submit(
@@ -211,14 +214,7 @@ class Node:
             done.set()
 
         self._submit(session_id, opcode, body, auth, on_applied)
-        self._calls.add(done)
-        try:
-            await done.wait()
-        finally:
-            self._calls.discard(done)
-        if not outcome:
-            raise NotServing
-        return outcome[0]
+        return await self._requests.call(done, outcome)
 
     async def create_session(self, timeout_ms: int) -> Session:
         """See `ports.Member`."""
@@ -248,14 +244,14 @@ class Node:
         """Wait until everything committed before the call is applied here. NotServing."""
         if not self._is_serving:
             raise NotServing
-        self._tag = tag = self._tag + 1
-        self._reads.begin(tag)
+        tag = self._requests.next_tag()
+        self._requests.reads.begin(tag)
         if self._core.leadership is not None:
             self._answer_read(tag, None)
         elif self._peers is not None and self._core.leader is not None:
             self._peers.send(self._core.leader, ReadIndexRequest(tag))
             self._peers.flush()
-        if not await self._reads.wait(tag, self._patience_s):
+        if not await self._requests.reads.wait(tag, self._patience_s):
             raise NotServing
 
     def touch(self, session_id: int) -> None:
@@ -269,7 +265,7 @@ class Node:
         """See `ports.Member`."""
         core = self._core
         figures: dict[str, int | float | str] = {
-            "outstanding_requests": len(self._waiters),
+            "outstanding_requests": len(self._requests),
             "server_state": self.role,
             "election_epoch": core.hard.epoch,
             "leader_id": -1 if core.leader is None else core.leader,
@@ -354,6 +350,7 @@ class Node:
                 next_report = now + report_every
                 self._report_touches()
             self._watch_catching_up(now)
+            self._watch_founding(now)
             self._watch_looking(now)
             self._turn()
             self._deadline_moved = trio.Event()
@@ -388,6 +385,19 @@ class Node:
             self._events.info("ensemble.read_only_ended")
             for callback in self._on_serving:
                 callback(self._is_serving)
+
+    def _watch_founding(self, now: float) -> None:
+        """A member with an empty disk says who has to answer before it may vote."""
+        newcomer = self._core.newcomer
+        if newcomer is None or self._core.leader is not None:
+            self._newcomer_since = now
+        elif now - self._newcomer_since >= 2 * self._timing.election_max_s:
+            self._newcomer_since = float("inf")
+            self._events.warning(
+                "ensemble.founding_waits",
+                silent=[member for member in self._core.peers if newcomer.lacks(member)],
+                answers={m: reply.last_index for m, reply in newcomer.answers.items()},
+            )
 
     def _watch_catching_up(self, now: float) -> None:
         """`initLimit`: a member that comes no nearer to its leader begins anew."""
@@ -424,6 +434,7 @@ class Node:
         if actions.persist is not None:
             self._persist(actions.persist)
         if self._peers is not None:
+            self._circle.follow(self._peers, self._invited)
             for member, message in actions.send:
                 self._peers.send(member, message)
             self._peers.flush()
@@ -439,17 +450,16 @@ class Node:
         """Decided requests to the log, undecided ones to whoever decides them."""
         leading = self._leading
         if leading is not None:
-            if self._unsent:
-                unsent, self._unsent = self._unsent, []
-                for member, request in unsent:
-                    self._decide(member, request)
-            proposals = leading.take_proposals()
-            if proposals:
-                try:
+            for member, request in self._requests.take_unsent():
+                self._decide(member, request)
+            try:
+                leading.reconfiguring.step(trio.current_time())
+                proposals = leading.take_proposals()
+                if proposals:
                     self._core.propose(proposals)
-                except NotLeader:
-                    self._lose_leading()
-        elif self._unsent and self._core.leadership is None:
+            except NotLeader:
+                self._lose_leading()
+        elif self._requests.unsent and self._core.leadership is None:
             self._forward()
 
     def _decide(self, member: int, request: ForwardedRequest) -> None:
@@ -471,7 +481,7 @@ class Node:
         leader, peers = self._core.leader, self._peers
         if leader is None or peers is None or not peers.is_connected(leader):
             return
-        unsent, self._unsent = self._unsent, []
+        unsent = self._requests.take_unsent()
         own = tuple([request for member, request in unsent if member == self.member_id])
         for member, request in unsent:
             if member != self.member_id:
@@ -490,33 +500,50 @@ class Node:
             self._end_read_only()
             self._to_apply.clear()
             self._tree = _tree_of(persist.snapshot)
+            self._circle.show(self._tree)
             self._applied = at
             self._snapshots.plan(at.index)
 
     def _apply(self, now: float) -> None:
-        tree, waiters, me = self._tree, self._waiters, self.member_id
+        tree, requests, me = self._tree, self._requests, self.member_id
         entries = self._to_apply
         leading = self._leading
         for _ in range(min(len(entries), APPLY_MAX)):
             entry = entries.popleft()
-            applied = tree.apply(entry.zxid, entry.payload)
-            if leading is not None and entry.epoch == leading.epoch:
-                leading.applied(applied, now)
+            if entry.payload[:1] == MARK:
+                applied = self._apply_membership(entry, now)
+            else:
+                applied = tree.apply(entry.zxid, entry.payload)
+                if leading is not None and entry.epoch == leading.epoch:
+                    leading.applied(applied, now)
             for callback in self._on_applied:
                 callback(applied)
             origin = applied.origin
             if origin is not None and origin.member_id == me:
-                waiter = waiters.pop(origin.tag, None)
-                if waiter is not None:
-                    waiter(applied)
+                requests.applied(origin.tag, applied)
         for at_end in self._at_end_of_run:
             at_end()
         self._applied = Position(entry.index, entry.epoch, entry.zxid)
         self._core.applied(entry.index)
         if entries:
             self._turn_wake.set()
-        self._reads.applied(entry.index)
+        requests.reads.applied(entry.index)
         self._snapshots.applied(entry.index)
+
+    def _apply_membership(self, entry: Entry, now: float) -> Applied:
+        """A configuration: its transaction counts with the entry that ends the change."""
+        membership = decode(entry.payload)
+        details = None if membership.is_joint else details_of(membership)
+        txn = b"" if details is None else details.txn
+        applied = self._tree.apply_membership(entry.zxid, entry.payload, txn)
+        if details is not None and txn:
+            self._circle.changed(details, entry.zxid)
+            if self._leading is not None:
+                self._leading.reconfiguring.ended(now)
+        return applied
+
+    def _invited(self) -> Mapping[int, Server]:
+        return {} if self._leading is None else self._leading.reconfiguring.invited()
 
     def _notice(self, now: float) -> None:
         """React to what the turn changed: who leads, and whether this member may serve."""
@@ -528,7 +555,7 @@ class Node:
             self._seen = seen
             self._leader_changed.set()
             self._leader_changed = trio.Event()
-            if self._has_sent():
+            if self._requests.has_sent:
                 # What was sent may be lost with the old leader, or be done by the new one.
                 self._drop_waiters()
         leading = self._leading
@@ -538,7 +565,14 @@ class Node:
             self._lose_leading()
         if self._leading is None and core.is_settled_leader and not self._retiring:
             self._leading = Leading(
-                core.hard.epoch, self._tree, self._settings, rng=self._runtime.rng, now=now
+                core.hard.epoch,
+                self._tree,
+                self._settings,
+                core=core,
+                events=self._events,
+                servers=lambda: self._circle.servers,
+                rng=self._runtime.rng,
+                now=now,
             )
             self._turn_wake.set()
         self._update_serving(now)
@@ -579,21 +613,9 @@ class Node:
             for callback in self._on_serving:
                 callback(False)
 
-    def _has_sent(self) -> bool:
-        """Whether any request that a client waits for has left this member's own queue."""
-        kept = sum(1 for member, _ in self._unsent if member == self.member_id)
-        return len(self._waiters) > kept
-
     def _drop_waiters(self) -> None:
         """Requests may be lost, or done without an answer: every client must ask anew."""
-        lost = bool(self._waiters)
-        self._waiters.clear()
-        self._unsent = [item for item in self._unsent if item[0] != self.member_id]
-        for done in self._calls:
-            done.set()
-        self._calls.clear()
-        self._reads.fail_all()
-        if lost:
+        if self._requests.drop():
             self._stop_serving("requests were lost with the leader")
 
     # --- peers
@@ -612,12 +634,12 @@ class Node:
                     self._leading.touch(session_id, now)
             return
         elif isinstance(message, ForwardRefused):
-            if message.tag in self._waiters:
+            if self._requests.knows(message.tag):
                 self._drop_waiters()
         elif isinstance(message, ReadIndexRequest):
             self._answer_read(message.tag, sender)
         elif isinstance(message, ReadIndexReply):
-            self._reads.told(message.tag, message.commit, self._applied.index)
+            self._requests.reads.told(message.tag, message.commit, self._applied.index)
         self._turn_wake.set()
 
     def _on_received(self) -> None:
@@ -632,7 +654,7 @@ class Node:
             for request in message.requests:
                 self._peers.send(sender, ForwardRefused(request.tag, "not_leader"))
         elif self._leading is None:
-            self._unsent.extend((sender, request) for request in message.requests)
+            self._requests.unsent.extend((sender, request) for request in message.requests)
         else:
             for request in message.requests:
                 self._decide(sender, request)
@@ -642,16 +664,18 @@ class Node:
         is_leased = self._core.lease_end() > trio.current_time()
         commit = self._core.commit_index if is_leased else -1
         if sender is None:
-            self._reads.told(tag, commit, self._applied.index)
+            self._requests.reads.told(tag, commit, self._applied.index)
         elif self._peers is not None:
             self._peers.send(sender, ReadIndexReply(tag, commit))
 
     def _on_link(self, member: int, is_up: bool) -> None:
-        if not is_up:
+        if is_up:
+            self._core.reachable(member)
+        else:
             self._core.unreachable(member)
             self._leader_changed.set()  # who waits for it to take over waits in vain
             self._leader_changed = trio.Event()
-            if member == self._core.leader and self._has_sent():
+            if member == self._core.leader and self._requests.has_sent:
                 # Later requests on a new link must not overtake those that were lost on this one.
                 self._drop_waiters()
         self._turn_wake.set()
@@ -675,13 +699,6 @@ class Node:
     @property
     def _patience_s(self) -> float:
         return self._settings.sync_limit * self._tick_s
-
-
-def _peer_tls(settings: CoordinatorSettings) -> PeerTls | None:
-    if settings.peer_tls is None:
-        return None
-    calling = client_context(settings.peer_tls, verify_hostname=settings.peer_verify_hostname)
-    return PeerTls(calling, server_context(settings.peer_tls))
 
 
 def _tree_of(snapshot: Snapshot) -> Tree:

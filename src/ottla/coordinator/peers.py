@@ -5,6 +5,10 @@ members never argue about which of two crossed connections to keep. A connection
 `Hello`, behind a TLS handshake where `sslQuorum` asks for it; nothing is answered to it. A link
 that breaks is made again with a growing pause, and so is one to a name that does not resolve yet.
 
+Who the others are changes while this runs (`follow`). A member may be called by one that it does
+not know yet, since it lags behind the change that took that one in: where members can change at
+all, such a guest is let in and called back where it says it is, as long as its connection lives.
+
 Task tree: `run` > {acceptor > one reader per incoming connection, one connector per member}.
 """
 
@@ -18,7 +22,14 @@ from ottla.protocol.peer.codec import FORMAT_VERSION, decode, encode
 from ottla.protocol.peer.errors import ProtocolError
 from ottla.protocol.peer.framing import FrameReader
 from ottla.protocol.peer.messages import Hello, PeerMessage
-from ottla.runtime.interfaces import Address, ConnectionLost, Events, Network, Stream
+from ottla.runtime.interfaces import (
+    Address,
+    ConnectionLost,
+    Events,
+    Listener,
+    Network,
+    Stream,
+)
 from ottla.runtime.tls import TlsStream
 
 QUEUE_BYTES_MAX = 48 * 1024 * 1024
@@ -26,6 +37,7 @@ HELLO_BYTES_MAX = 4096
 HELLO_TIMEOUT_S = 5.0
 PAUSE_MIN_S = 0.02
 PAUSE_MAX_S = 0.5
+GUESTS_MAX = 16
 
 OnMessage = Callable[[int, PeerMessage], None]
 OnLink = Callable[[int, bool], None]
@@ -44,10 +56,25 @@ class PeerTls:
 class _Link:
     """What waits to go to one member. `stream` None: not connected, everything is dropped."""
 
-    __slots__ = ("member", "parts", "queued", "sending", "stream", "wake")
+    __slots__ = (
+        "address",
+        "former",
+        "is_guest",
+        "member",
+        "parts",
+        "queued",
+        "scope",
+        "sending",
+        "stream",
+        "wake",
+    )
 
-    def __init__(self, member: int) -> None:
+    def __init__(self, member: int, address: Address, *, is_guest: bool = False) -> None:
         self.member = member
+        self.address = address
+        self.former: Address | None = None
+        self.is_guest = is_guest
+        self.scope = trio.CancelScope()  # of its connector
         self.stream: Stream | None = None
         self.parts: list[bytes] = []
         self.queued = 0
@@ -63,16 +90,22 @@ class Peers:
         network: Network,
         events: Events,
         me: int,
-        members: Mapping[int, Address],
+        own: Address,
         *,
-        listen_on: Address,
+        listen_on: Callable[[Address], Address],
         on_message: OnMessage,
         on_received: OnReceived,
         on_link: OnLink,
         on_ended: OnEnded,
         tls: PeerTls | None = None,
+        ensemble: str = "",
+        takes_guests: bool = False,
     ) -> None:
         """`on_message(sender, message)` and `on_link(member, is_up)` are called on the loop.
+
+        `own` is where the others call this member, `listen_on` the interface for such an address.
+        Two members that both name an `ensemble` must name the same. Nobody is called before
+        `follow`.
 
         `on_received()` is called behind all messages that were received together.
         `on_ended(member)`: its host says that nobody listens at its port, and its own connection
@@ -81,24 +114,64 @@ class Peers:
         self._network = network
         self._events = events
         self._me = me
-        self._members = members
+        self._own = own
         self._listen_on = listen_on
         self._on_message = on_message
         self._on_received = on_received
         self._on_link = on_link
         self._on_ended = on_ended
         self._tls = tls
-        self.ensemble = ",".join(f"{member}:{members[member].port}" for member in sorted(members))
-        self._links = {member: _Link(member) for member in members if member != me}
+        self.ensemble = ensemble
+        self._takes_guests = takes_guests
+        self._links: dict[int, _Link] = {}
         self._incoming: dict[int, Stream] = {}
+        self._nursery: trio.Nursery | None = None
+        self._moved = trio.Event()
+        self._refused: dict[int, str] = {}  # why a member was refused last, said once
+
+    def follow(self, addresses: Mapping[int, Address], own: Address) -> None:
+        """Be connected to these members, at these addresses, and be called at `own`.
+
+        A member that moves may not know of it yet: its connection stays as long as it lasts, and
+        it is looked for at both places until it is found at the new one.
+        """
+        for member, link in list(self._links.items()):
+            if member not in addresses and not link.is_guest:
+                self._drop(link)
+        for member, address in addresses.items():
+            known = self._links.get(member)
+            if known is not None:
+                known.is_guest = False
+                if known.address != address:
+                    known.former, known.address = known.address, address
+            elif member != self._me:
+                self._refused.pop(member, None)
+                self._add(_Link(member, address))
+        if own != self._own:
+            self._own = own
+            self._moved.set()
+
+    def _add(self, link: _Link) -> None:
+        self._links[link.member] = link
+        if self._nursery is not None:
+            self._nursery.start_soon(self._connect, link)
+
+    def _drop(self, link: _Link) -> None:
+        del self._links[link.member]
+        self._lose(link)
+        link.scope.cancel()
+        incoming = self._incoming.get(link.member)
+        if incoming is not None:
+            incoming.close()
 
     def is_connected(self, member: int) -> bool:
-        return self._links[member].stream is not None
+        link = self._links.get(member)
+        return link is not None and link.stream is not None
 
     def send(self, member: int, message: PeerMessage) -> None:
         """Queue a message; `flush` sends it. Without a connection it is dropped."""
-        link = self._links[member]
-        if link.stream is None:
+        link = self._links.get(member)
+        if link is None or link.stream is None:
             return
         data = encode(message)
         link.parts.append(data)
@@ -109,7 +182,7 @@ class Peers:
 
     def flush(self) -> None:
         """Send what was queued in this turn, in as few system calls as it takes."""
-        for link in self._links.values():
+        for link in list(self._links.values()):
             if link.parts and not link.sending and link.stream is not None:
                 data = link.parts[0] if len(link.parts) == 1 else b"".join(link.parts)
                 try:
@@ -129,48 +202,89 @@ class Peers:
         incoming = self._incoming.get(member)
         if incoming is not None:
             incoming.close()
-        self._lose(self._links[member])
+        link = self._links.get(member)
+        if link is not None:
+            self._lose(link)
 
     async def run(
         self, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Keep the links until cancelled; reports the bound address. OSError: it is taken."""
-        listener = await self._network.listen(self._listen_on)
+        listener = await self._network.listen(self._listen_on(self._own))
         try:
             async with trio.open_nursery() as nursery:
-                for member in self._links:
-                    nursery.start_soon(self._connect, member)
+                self._nursery = nursery
+                for link in self._links.values():
+                    nursery.start_soon(self._connect, link)
                 task_status.started(listener.address)
                 while True:
-                    stream = await listener.accept()
-                    nursery.start_soon(self._receive, stream)
+                    bound = self._own
+                    async with trio.open_nursery() as accepting:
+                        accepting.start_soon(self._accept, listener, nursery)
+                        while self._own == bound:
+                            await self._moved.wait()
+                            self._moved = trio.Event()
+                        accepting.cancel_scope.cancel()
+                    listener.close()
+                    listener = await self._listen_anew()
         finally:
+            self._nursery = None
             listener.close()
 
-    # --- outgoing
+    async def _accept(self, listener: Listener, nursery: trio.Nursery) -> None:
+        while True:
+            stream = await listener.accept()
+            nursery.start_soon(self._receive, stream)
 
-    async def _connect(self, member: int) -> None:
-        link = self._links[member]
-        pause = PAUSE_MIN_S
+    async def _listen_anew(self) -> Listener:
+        """At an address that came with a change of members. Whatever holds it may let it go."""
         failure = ""
         while True:
             try:
-                with trio.fail_after(HELLO_TIMEOUT_S):
-                    stream = await self._open(self._members[member])
-                    await stream.send_all(
-                        encode(Hello(FORMAT_VERSION, self.ensemble, self._me, member))
-                    )
-            except (OSError, trio.TooSlowError) as error:
-                if str(error) != failure:  # said once, not at every attempt
+                listener = await self._network.listen(self._listen_on(self._own))
+            except OSError as error:
+                if str(error) != failure:
                     failure = str(error)
-                    self._events.info("peer.unreachable", peer=member, reason=failure)
-                if isinstance(error, ConnectionRefusedError) and member not in self._incoming:
-                    self._on_ended(member)
+                    self._events.error("peer.listening_failed", on=str(self._own), reason=failure)
+                await trio.sleep(PAUSE_MAX_S)
             else:
-                failure, pause = "", PAUSE_MIN_S
-                await self._use(link, stream)
+                self._events.info("peer.listening_moved", on=str(listener.address))
+                return listener
+
+    # --- outgoing
+
+    async def _connect(self, link: _Link) -> None:
+        with link.scope:
+            await self._keep_connected(link)
+
+    async def _keep_connected(self, link: _Link) -> None:
+        pause = PAUSE_MIN_S
+        failure = ""
+        while True:
+            for address in filter(None, (link.address, link.former)):
+                try:
+                    with trio.fail_after(HELLO_TIMEOUT_S):
+                        stream = await self._open(address)
+                        await stream.send_all(encode(self._hello(link.member)))
+                except (OSError, trio.TooSlowError) as error:
+                    if str(error) != failure and address == link.address:
+                        failure = str(error)  # said once, not at every attempt
+                        self._events.info("peer.unreachable", peer=link.member, reason=failure)
+                    is_closed = isinstance(error, ConnectionRefusedError)
+                    if is_closed and link.former is None and link.member not in self._incoming:
+                        self._on_ended(link.member)
+                else:
+                    failure, pause = "", PAUSE_MIN_S
+                    if address == link.address:
+                        link.former = None
+                    await self._use(link, stream)
+                    break
             await trio.sleep(pause)
             pause = min(pause * 2, PAUSE_MAX_S)
+
+    def _hello(self, member: int) -> Hello:
+        own = self._own
+        return Hello(FORMAT_VERSION, self.ensemble, self._me, member, own.host, own.port)
 
     async def _open(self, address: Address) -> Stream:
         stream = await self._network.connect(address)
@@ -241,6 +355,8 @@ class Peers:
             while True:
                 self._deliver(member, frames)
                 frames = await _more(stream, reader)
+        except _RefusedAgain:
+            pass
         except (ProtocolError, trio.TooSlowError) as problem:
             self._events.warning("peer.refused", remote=str(stream.peer), reason=str(problem))
         except ConnectionLost:
@@ -249,6 +365,9 @@ class Peers:
             stream.close()
             if self._incoming.get(member) is stream:
                 del self._incoming[member]
+                link = self._links.get(member)
+                if link is not None and link.is_guest:
+                    self._drop(link)
 
     def _deliver(self, member: int, frames: Sequence[bytes]) -> None:
         try:
@@ -271,15 +390,37 @@ class Peers:
             raise ProtocolError(f"{type(hello).__name__} where Hello was expected")
         if hello.version != FORMAT_VERSION:
             raise ProtocolError(f"peer format {hello.version}, this member has {FORMAT_VERSION}")
-        if hello.ensemble != self.ensemble:
-            raise ProtocolError(f"ensemble {hello.ensemble}, this member is in {self.ensemble}")
-        if hello.receiver != self._me or hello.sender not in self._links:
-            raise ProtocolError(f"member {hello.sender} calls member {hello.receiver} here")
+        problem = self._problem_with(hello)
+        if problem:
+            # One that was refused comes again and again; that is told once.
+            said_before = self._refused.get(hello.sender) == problem
+            if len(self._refused) < GUESTS_MAX:
+                self._refused[hello.sender] = problem
+            raise _RefusedAgain(problem) if said_before else ProtocolError(problem)
+        if hello.sender not in self._links:
+            self._add(_Link(hello.sender, Address(hello.host, hello.port), is_guest=True))
         older = self._incoming.get(hello.sender)
         if older is not None:
             older.close()  # what it still holds was sent on a connection that is lost
         self._incoming[hello.sender] = stream
         return hello.sender
+
+    def _problem_with(self, hello: Hello) -> str:
+        """Why whoever calls is sent away; empty: it is not."""
+        if hello.ensemble and self.ensemble and hello.ensemble != self.ensemble:
+            return f"ensemble {hello.ensemble}, this member is in {self.ensemble}"
+        is_known = hello.sender in self._links
+        guests = sum(link.is_guest for link in self._links.values())
+        may_come = is_known or (
+            self._takes_guests and guests < GUESTS_MAX and hello.host and 0 < hello.port < 65_536
+        )
+        if hello.receiver != self._me or hello.sender == self._me or not may_come:
+            return f"member {hello.sender} calls member {hello.receiver} here"
+        return ""
+
+
+class _RefusedAgain(ProtocolError):
+    """For the same reason as the last time."""
 
 
 async def _more(stream: Stream, reader: FrameReader) -> list[bytes]:

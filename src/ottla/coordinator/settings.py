@@ -8,6 +8,7 @@ that `tickTime` also sets the pace of elections (see `Timing.for_tick` in `conse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ottla.protocol.zookeeper.ensemble import Server
 from ottla.runtime.interfaces import Address
 from ottla.runtime.tls import TlsSettings
 
@@ -27,6 +28,15 @@ class CoordinatorSettings:
     members: Mapping[int, Address] = field(default_factory=dict)
     observers: frozenset[int] = frozenset()
     """Those of `members` that have every change and no vote."""
+    servers: Mapping[int, Server] = field(default_factory=dict)
+    """What /zookeeper/config tells of `members`; empty: their addresses and nothing more."""
+    reconfig_enabled: bool = False
+    """Whether the members may be changed by requests (`reconfig`)."""
+    standalone_enabled: bool = True
+    """Whether one member alone opens no peer port, and two must be left to vote; False: an ensemble
+    may begin with one member, and shrink to one."""
+    dynamic_config_file: str | None = None
+    """Changed members are written to this path with `.<version>` behind it; None: nowhere."""
     client_address: Address = field(default_factory=lambda: Address("", 2181))
     data_log_dir: str | None = None
     """Where the txn log goes; None: into `data_dir`, next to the snapshots."""
@@ -102,6 +112,8 @@ class CoordinatorSettings:
             problems.append(f"snap_count {self.snap_count} is below 2")
         if self.autopurge_snap_retain_count < 1:
             problems.append("autopurge_snap_retain_count must be positive")
+        if self.servers and self.servers.keys() != self.members.keys():
+            problems.append(f"servers {sorted(self.servers)} are not the members")
         if problems:
             raise ValueError("; ".join(problems))
 
@@ -129,16 +141,27 @@ class CoordinatorSettings:
         return tuple(sorted(self.members)) or (self.my_id,)
 
     @property
+    def all_servers(self) -> Mapping[int, Server]:
+        """The members as the file has them, for clients to see."""
+        return self.servers or {
+            id_: Server(address.host, address.port, address.port, id_ in self.observers)
+            for id_, address in self.members.items()
+        }
+
+    @property
     def voter_ids(self) -> tuple[int, ...]:
         """The members that vote, ascending."""
         return tuple(member for member in self.member_ids if member not in self.observers)
 
     @property
     def peer_address(self) -> Address | None:
-        """Where this member listens for its peers; None in an ensemble of one."""
-        if len(self.member_ids) == 1:
+        """Where its peers call this member; None: it has none, and never will."""
+        if len(self.member_ids) == 1 and (self.standalone_enabled or not self.members):
             return None
-        own = self.members[self.my_id]
+        return self.members[self.my_id]
+
+    def listen_on(self, own: Address) -> Address:
+        """The interface to listen on for peers that call `own`."""
         return Address("", own.port) if self.quorum_listen_on_all_ips else own
 
 

@@ -70,9 +70,10 @@ class Snapshotting:
     async def _take(self) -> None:
         """Dump the state as of now, in slices of a few milliseconds."""
         at, tree = self._state()
+        membership = tree.membership
         offered, self._offer_wanted = self._offer_wanted, False
         kept: list[bytes] = []
-        writer = self._store.begin_snapshot(at) if at.index else None
+        writer = self._store.begin_snapshot(at, membership) if at.index else None
         replaced = False
         pause_at = trio.current_time() + SLICE_S
         with closing(tree.dump()) as chunks:
@@ -94,7 +95,7 @@ class Snapshotting:
             return
         self.plan(at.index)
         if offered:
-            self._offer(Snapshot(at, kept))
+            self._offer(Snapshot(at, kept, membership))
         if writer is not None:
             size = await writer.finish()
             self._events.info("ensemble.snapshot_taken", zxid=f"{at.zxid:#x}", bytes=size)

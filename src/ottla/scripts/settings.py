@@ -1,8 +1,9 @@
 """From checked configuration to the settings of a coordinator member."""
 
 from ottla.config.broker import BrokerConfig
-from ottla.config.coordinator import CoordinatorConfig
+from ottla.config.coordinator import CoordinatorConfig, Member
 from ottla.coordinator.settings import CoordinatorSettings
+from ottla.protocol.zookeeper.ensemble import Server
 from ottla.runtime.interfaces import Address
 from ottla.runtime.tls import TlsSettings
 
@@ -16,6 +17,10 @@ def coordinator_settings(config: CoordinatorConfig) -> CoordinatorSettings:
         my_id=config.my_id,
         members={id_: Address(one.host, one.port) for id_, one in config.members.items()},
         observers=frozenset(id_ for id_, one in config.members.items() if one.is_observer),
+        servers={id_: _server(one) for id_, one in config.members.items()},
+        reconfig_enabled=config.bool("reconfigEnabled"),
+        standalone_enabled=config.bool("standaloneEnabled"),
+        dynamic_config_file=_dynamic_config_file(config),
         client_address=Address(config.str("clientPortAddress"), config.client_port),
         data_log_dir=config.optional_str("dataLogDir"),
         tick_time_ms=config.int("tickTime"),
@@ -51,6 +56,28 @@ def coordinator_settings(config: CoordinatorConfig) -> CoordinatorSettings:
         container_max_per_minute=config.int("znode.container.maxPerMinute"),
         container_max_never_used_ms=config.int("znode.container.maxNeverUsedIntervalMs"),
     )
+
+
+def _server(member: Member) -> Server:
+    election_port = member.port if member.election_port is None else member.election_port
+    return Server(
+        member.host,
+        member.port,
+        election_port,
+        member.is_observer,
+        member.client_host,
+        member.client_port,
+    )
+
+
+def _dynamic_config_file(config: CoordinatorConfig) -> str | None:
+    """Changed members go to a file beside the one that they were read from: its next version."""
+    given = config.optional_str("dynamicConfigFile")
+    if given is not None:
+        stem, dot, version = given.rpartition(".")
+        is_version = bool(dot) and all(digit in "0123456789abcdef" for digit in version)
+        return stem if is_version else given
+    return None if config.source is None else f"{config.source}.dynamic"
 
 
 def _tls(config: CoordinatorConfig, prefix: str) -> TlsSettings:

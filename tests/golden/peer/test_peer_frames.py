@@ -1,4 +1,4 @@
-"""Frames of format version 1, spelled out from msgpack's specification by hand."""
+"""Frames of format version 2, spelled out from msgpack's specification by hand."""
 
 import pytest
 
@@ -13,7 +13,10 @@ ENTRY = Entry(9, 2, (2 << 32) + 1, b"\xff")
 BLOCK = "9194 09 02 cf0000000200000001 c401ff"
 
 GOLDEN = [
-    (m.Hello(1, "1,2,3", 1, 2), "0000000b 95 00 01 a5 312c322c33 01 02"),
+    (
+        m.Hello(2, "1,2,3", 1, 2, "c1", 9),
+        "0000000f 97 00 02 a5 312c322c33 01 02 a26331 09",
+    ),
     (m.PreVoteRequest(3, 9, 2), "00000005 94 01 03 09 02"),
     (m.PreVoteReply(3, True), "00000004 93 02 03 c3"),
     (m.VoteRequest(3, 9, 2, False), "00000006 95 03 03 09 02 c2"),
@@ -25,8 +28,8 @@ GOLDEN = [
     ),
     (m.AppendReply(2, True, 9, 0, 1.5), "0000000f 96 06 02 c3 09 00 cb3ff8000000000000"),
     (
-        m.SnapshotChunk(2, 9, 2, 5, 0, True, 1.5, b"ab"),
-        "00000015 99 07 02 09 02 05 00 c3 cb3ff8000000000000 c4026162",
+        m.SnapshotChunk(2, 9, 2, 5, 0, True, 1.5, b"ab", b"c"),
+        "00000018 9a 07 02 09 02 05 00 c3 cb3ff8000000000000 c4026162 c40163",
     ),
     (m.SnapshotReply(2, 9, 1, 1.5), "0000000e 95 08 02 09 01 cb3ff8000000000000"),
     (m.TimeoutNow(2), "00000003 92 09 02"),
@@ -38,6 +41,8 @@ GOLDEN = [
     (m.SessionTouches((1, -1)), "00000005 92 0c 92 01 ff"),
     (m.ReadIndexRequest(7), "00000003 92 0d 07"),
     (m.ReadIndexReply(7, -1), "00000004 93 0e 07 ff"),
+    (m.RollCallRequest(7), "00000003 92 0f 07"),
+    (m.RollCallReply(7, 2, 9, True, (1, 2)), "00000009 96 10 07 02 09 c3 92 01 02"),
 ]
 IDS = [type(message).__name__ for message, _ in GOLDEN]
 
@@ -77,7 +82,7 @@ def test_claimed_length_over_the_limit_is_refused_before_it_is_allocated():
 
 
 def test_frame_larger_than_the_buffer_grows_with_what_arrived():
-    message = m.SnapshotChunk(1, 1, 1, 1, 0, True, 0.0, bytes(300_000))
+    message = m.SnapshotChunk(1, 1, 1, 1, 0, True, 0.0, bytes(300_000), b"")
     wire = encode(message)
     reader = FrameReader()
     seen = []

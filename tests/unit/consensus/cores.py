@@ -20,8 +20,8 @@ def log_of(*epochs):
     return entries
 
 
-def core_of(me, members, epochs=(), *, epoch=None, vote=None, limits=None):
-    """A core that starts with a log of these epochs; it never ran before when all is empty."""
+def core_of(me, members, epochs=(), *, epoch=None, vote=None, limits=None, is_founder=True):
+    """A core that starts with a log of these epochs; where that is empty, it never ran before."""
     entries = log_of(*epochs)
     current = epoch if epoch is not None else (epochs[-1] if epochs else 0)
     return Consensus(
@@ -34,6 +34,7 @@ def core_of(me, members, epochs=(), *, epoch=None, vote=None, limits=None):
         base=Position(),
         entries=entries,
         limits=limits or Limits(),
+        is_founder=is_founder,
     )
 
 

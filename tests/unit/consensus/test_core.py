@@ -289,7 +289,7 @@ def test_snapshot_reply_waits_until_the_snapshot_is_durable():
     from ottla.protocol.peer.messages import SnapshotChunk
 
     core = core_of(2, TRIO)
-    core.step(1, SnapshotChunk(3, 7, 2, (2 << 32) + 1, 0, True, 5.0, b"all"), 10.0)
+    core.step(1, SnapshotChunk(3, 7, 2, (2 << 32) + 1, 0, True, 5.0, b"all", b""), 10.0)
     actions = core.actions(10.0)
     assert actions.persist.snapshot == Snapshot(Position(7, 2, (2 << 32) + 1), [b"all"])
     assert actions.send == []

@@ -214,7 +214,7 @@ def test_reads_and_junk_in_a_multi_are_marshalling_errors(solo):
 
 
 def test_opcodes_not_served_are_unimplemented(solo):
-    assert solo.submit(OpCode.RECONFIG).error is ZkError.UNIMPLEMENTED
+    assert solo.submit(OpCode.RECONFIG).error is ZkError.RECONFIGDISABLED
     assert solo.submit(55).error is ZkError.UNIMPLEMENTED
 
 

@@ -12,11 +12,13 @@ from ottla.coordinator.figures import (
     environment,
     full_version,
     hexadecimal,
+    members,
     monitor,
     outstanding,
     watches_by_session,
     znodes,
 )
+from ottla.runtime.interfaces import Address
 from ottla.runtime.tls import TlsStream
 
 Answer = Mapping[str, object]
@@ -87,11 +89,11 @@ def _is_read_only(facts: Facts) -> Answer:
 
 def _leader(facts: Facts) -> Answer:
     leader = facts.member.statistics().get("leader_id", -1)
-    address = facts.settings.members.get(int(leader)) if isinstance(leader, int) else None
+    server = members(facts).get(int(leader)) if isinstance(leader, int) else None
     return {
         "is_leader": facts.member.role in {"leader", "standalone"},
         "leader_id": leader,
-        "leader_ip": address.host if address is not None else "",
+        "leader_ip": server.host if server is not None else "",
     }
 
 
@@ -130,9 +132,12 @@ def _stats(facts: Facts) -> Answer:
 
 
 def _voting_view(facts: Facts) -> Answer:
-    settings = facts.settings
-    voters = [member for member in settings.members if member not in settings.observers]
-    return {"current_config": {str(voter): str(settings.members[voter]) for voter in voters}}
+    voters = {id_: one for id_, one in members(facts).items() if not one.is_observer}
+    return {
+        "current_config": {
+            str(id_): str(Address(one.host, one.port)) for id_, one in voters.items()
+        }
+    }
 
 
 def _watches(facts: Facts) -> Answer:
@@ -156,11 +161,12 @@ def _watch_summary(facts: Facts) -> Answer:
 
 def _zab_state(facts: Facts) -> Answer:
     zxid = facts.member.tree.last_zxid
+    own = members(facts).get(facts.settings.my_id)
     return {
         "myid": facts.settings.my_id,
         "is_leader": facts.member.role in {"leader", "standalone"},
         "client_address": str(facts.address),
-        "voting": facts.settings.my_id not in facts.settings.observers,
+        "voting": not (own is not None and own.is_observer),
         "last_zxid": hexadecimal(zxid),
         "zab_epoch": zxid >> 32,
         "zab_counter": zxid & 0xFFFFFFFF,

@@ -57,6 +57,7 @@ WRITES = frozenset(
         OpCode.SET_ACL,
         OpCode.CHECK,
         OpCode.MULTI,
+        OpCode.RECONFIG,
         # Through the log, so that its answer comes after all that was written before it anywhere.
         OpCode.SYNC,
         OpCode.CLOSE_SESSION,

@@ -1,10 +1,12 @@
 """The consensus core of one member: Raft, as one synchronous object without I/O, clock or chance.
 
-Inputs are `step`, `tick`, `propose`, `persisted`, `applied`, `unreachable`, `offer_snapshot` and
-`begin_transfer`; after any number of them `actions()` says what the shell must do. The rules are
-those of Ongaro's dissertation ("Consensus: Bridging Theory and Practice", Stanford 2014): elections
-3.4, replication 3.5, safety 3.6, handing over 3.10, stickiness 4.2.3, snapshots 5, leases 6.4.1,
-pre-vote 9.6; disk writes of the leader in parallel with its followers' as in 10.2.1.
+Inputs are `step`, `tick`, `propose`, `change_members`, `invite`, `persisted`, `applied`,
+`reachable`, `unreachable`, `offer_snapshot` and `begin_transfer`; after any number of them
+`actions()` says what the shell must do. The rules are those of Ongaro's dissertation ("Consensus:
+Bridging Theory and Practice", Stanford 2014): elections 3.4, replication 3.5, safety 3.6, handing
+over 3.10, changes of members 4 (joint, 4.3), stickiness 4.2.3, snapshots 5, leases 6.4.1, pre-vote
+9.6; disk writes of the leader in parallel with its followers' as in 10.2.1. What a member does
+whose disk is empty is told in `newcomer`.
 
 Order of effects, which nothing but this class decides:
 
@@ -17,23 +19,27 @@ Order of effects, which nothing but this class decides:
 import random
 from collections.abc import Collection, Sequence
 
-from ottla.coordinator.consensus.durability import Durability
 from ottla.coordinator.consensus.leadership import Leadership
 from ottla.coordinator.consensus.log import Log
-from ottla.coordinator.consensus.quorum import tally
-from ottla.coordinator.consensus.reconcile import behind_base, meeting_hint, missing_part
-from ottla.coordinator.consensus.snapshot import IncomingSnapshot
+from ottla.coordinator.consensus.newcomer import Newcomer
+from ottla.coordinator.consensus.patience import NEVER, Patience
+from ottla.coordinator.consensus.quorum import tally_groups
+from ottla.coordinator.consensus.replica import Replica
 from ottla.coordinator.consensus.values import (
+    ABSTAINS,
     Actions,
     HardState,
     Limits,
+    MembersChange,
+    NewMembersLag,
     NotLeader,
     Position,
     Role,
     Snapshot,
     Timing,
 )
-from ottla.protocol.peer.entries import EPOCH_MAX, Block, Entry
+from ottla.protocol.peer.entries import EPOCH_MAX, Entry
+from ottla.protocol.peer.membership import Membership
 from ottla.protocol.peer.messages import (
     NO_ANSWER,
     AppendReply,
@@ -41,6 +47,8 @@ from ottla.protocol.peer.messages import (
     ConsensusMessage,
     PreVoteReply,
     PreVoteRequest,
+    RollCallReply,
+    RollCallRequest,
     SnapshotChunk,
     SnapshotReply,
     TimeoutNow,
@@ -48,15 +56,12 @@ from ottla.protocol.peer.messages import (
     VoteRequest,
 )
 
-_NEVER = float("-inf")
-
 
 class Consensus:
     """One member's consensus state. Owned by one task; no method waits.
 
-    Relations (`check`): log.base.index <= applied_index <= handed_index <= commit_index;
-    handed_index <= synced_index <= log.last_index; hard.epoch >= log.last_epoch; `leadership` is
-    there exactly in role LEADER.
+    Relations (`check`): those of its `Replica`; hard.epoch >= log.last_epoch; `leadership` is there
+    exactly in role LEADER, and never beside a `newcomer`.
     """
 
     def __init__(
@@ -72,57 +77,97 @@ class Consensus:
         entries: Sequence[Entry] = (),
         limits: Limits = Limits(),  # noqa: B008  # immutable
         observers: Collection[int] = (),
+        membership: bytes = b"",
+        is_founder: bool = False,
     ) -> None:
         """Start, or start again, from what the store holds: all of it is durable.
 
-        `base` is the position of the snapshot that the state was loaded from. `members` vote;
-        `observers` get every entry and count for nothing (4.2.1, for good).
+        `base` is the position of the snapshot that the state was loaded from, `membership` the
+        configuration in it. Without one, and until the log has one, `members` vote, and `observers`
+        get every entry and count for nothing (4.2.1, for good). `is_founder`: somebody vouches that
+        an empty store has lost nothing. ProtocolError: an entry is not what it says.
         """
-        assert (me in members) != (me in observers)
+        first = Membership(tuple(sorted(members)), tuple(sorted(observers)))
         self.me = me
-        self.members = tuple(sorted(members))
-        self.observers = tuple(sorted(observers))
-        self.peers = tuple(member for member in self.members if member != me)
-        self.is_voter = me in members
         self.timing = timing
-        self.limits = limits
         self._rng = rng
-
+        self.replica = Replica(base, entries, membership, first, limits)
+        self._limits = limits
         self.hard = hard
-        self.log = Log(base, entries)
         self.role = Role.FOLLOWER
         self.leader: int | None = None  # of hard.epoch, once it was heard of
         self.leadership: Leadership | None = None
+        self.newcomer: Newcomer | None = None
         self.catch_up_to: int | None = None
         """The leader's commit index when this member began to follow it; None: follows nobody."""
-        self.commit_index = base.index
-        self.handed_index = base.index  # last entry given out to apply
-        self.applied_index = base.index  # last entry that the shell says it applied
         assert hard.epoch >= self.log.last_epoch
 
-        self._leader_heard = now if hard.epoch and self.peers else _NEVER
-        self._election_at = self._first_election(now)
+        self._follow_membership(now)
+        self._patience = Patience(
+            timing, rng, now, ran_before=bool(hard.epoch), is_alone=not self.peers
+        )
         self._granted: dict[int, bool] = {}
-        self._incoming: IncomingSnapshot | None = None
-
-        self._disk = Durability(self.log.last_index)
-        self._proposed_from = 0  # first own entry that is in no block yet; only while leading
         self._outbox: list[tuple[int, ConsensusMessage]] = []
+        is_blank = not hard.epoch and self.replica.is_empty and self.is_voter and not is_founder
+        if self.peers and (is_blank or hard.vote == ABSTAINS):
+            patience = now + timing.election_max_s
+            life = rng.getrandbits(62)
+            self.newcomer = Newcomer(life, now, is_deaf=is_blank, deaf_until=patience)
 
-    def _first_election(self, now: float) -> float:
-        """A new ensemble elects at once. One that ran before keeps any lease given (6.4.1)."""
-        if not self.peers:
-            return now
-        if self.hard.epoch:
-            return now + self._rng.uniform(self.timing.election_min_s, self.timing.election_max_s)
-        return now + self._rng.uniform(0, 2 * self.timing.heartbeat_s)
+    def _follow_membership(self, now: float) -> None:
+        """Take over the newest configuration of the log, from the moment it is there (4.1)."""
+        membership = self.replica.memberships.current
+        self.membership = membership
+        voters = {*membership.voters, *membership.outgoing}
+        self.is_voter = self.me in voters
+        self.peers = tuple(sorted(voters - {self.me}))
+        """The others whose vote counts for something."""
+        if self.leadership is not None:
+            self.leadership.follow_membership(membership, now)
+        self._draw_circle()
+
+    def _draw_circle(self) -> None:
+        """Whom this member may have something to say to: a new object whenever that changes."""
+        others = set(self.membership.everyone)
+        if self.leadership is not None:
+            others.update(self.leadership.followers)
+        self.circle = frozenset(others - {self.me})
+
+    # --- what others look at
+
+    @property
+    def log(self) -> Log:
+        return self.replica.log
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """Who votes, as of the newest configuration; without those that are on their way out."""
+        return self.membership.voters
+
+    @property
+    def observers(self) -> tuple[int, ...]:
+        return self.membership.observers
+
+    @property
+    def commit_index(self) -> int:
+        return self.replica.commit_index
+
+    @property
+    def applied_index(self) -> int:
+        return self.replica.applied_index
 
     # --- inputs
 
     def step(self, sender: int, message: ConsensusMessage, now: float) -> None:
         """Take in a message of another member (or the own vote, once it is durable)."""
-        assert sender in self.members or sender in self.observers
-        if isinstance(message, PreVoteRequest):
+        if isinstance(message, RollCallRequest):
+            self._on_roll_call(sender, message, now)
+        elif isinstance(message, RollCallReply):
+            self._on_roll_call_reply(sender, message, now)
+        elif self.newcomer is not None and self.newcomer.is_deaf:
+            if isinstance(message, AppendRequest):
+                self.newcomer.leaders[sender] = None
+        elif isinstance(message, PreVoteRequest):
             self._on_pre_vote_request(sender, message, now)
         elif isinstance(message, VoteRequest):
             self._on_vote_request(sender, message, now)
@@ -154,28 +199,44 @@ class Consensus:
         if leadership is not None:
             if leadership.lost_majority(now) or leadership.transfer_deadline <= now:
                 self._follow(None, now)
-            elif leadership.next_heartbeat <= now:
+                return
+            if leadership.next_heartbeat <= now:
                 leadership.replicate(self.commit_index, now, heartbeat=True)
-        elif self._election_at <= now:
+            if leadership.see_off(self.commit_index, now):
+                self._draw_circle()
+            self._resign_if_left(now)
+            return
+        newcomer = self.newcomer
+        if newcomer is not None and newcomer.ask_at <= now:
+            newcomer.ask_at = now + self.timing.heartbeat_s
+            for member in newcomer.whom_to_ask(self.peers, self.leader):
+                self._send(member, RollCallRequest(newcomer.life))
+        if self._patience.ends <= now:
             self._begin_pre_vote(now)
 
     @property
     def synced_index(self) -> int:
         """The last index of the log that is on stable storage here."""
-        return self._disk.synced_index
+        return self.replica.synced_index
 
     @property
     def snapshot_pieces(self) -> int:
         """How many pieces of a snapshot that is on its way have arrived."""
-        return 0 if self._incoming is None else self._incoming.wanted
+        incoming = self.replica.incoming
+        return 0 if incoming is None else incoming.wanted
 
     @property
     def deadline(self) -> float:
         """When `tick` has something to do at the earliest."""
         leadership = self.leadership
         if leadership is None:
-            return self._election_at
-        if not self.peers and not self.observers:
+            newcomer = self.newcomer
+            return (
+                self._patience.ends
+                if newcomer is None
+                else min(self._patience.ends, newcomer.ask_at)
+            )
+        if not leadership.followers:
             return float("inf")
         return min(
             leadership.next_heartbeat, leadership.transfer_deadline, leadership.patience_end()
@@ -188,26 +249,85 @@ class Consensus:
             raise NotLeader
         if leadership.has_room_for < len(payloads):
             # The counter of this epoch is used up; the next epoch starts a new one.
-            self._follow(None, self._leader_heard)
+            self._follow(None, self._patience.heard)
             raise NotLeader
         first = leadership.propose(payloads)
         return first.index, first.zxid
 
+    def change_members(
+        self, voters: Collection[int], observers: Collection[int], details: bytes, now: float
+    ) -> None:
+        """Append the configuration that is to hold from now on. NotLeader, MembersChange,
+        NewMembersLag.
+
+        Where other members are to vote, a joint configuration comes first, and what is asked for
+        here follows by itself once that is committed, whoever leads by then (4.3).
+        """
+        leadership = self.leadership
+        if leadership is None or leadership.transfer_to is not None:
+            raise NotLeader
+        if not self.may_change_members:
+            raise MembersChange
+        present = self.membership.voters
+        wanted = tuple(sorted(voters))
+        if not leadership.may_vote(wanted, self.commit_index, now):
+            raise NewMembersLag
+        outgoing = () if wanted == present else present
+        self._append_membership(
+            Membership(wanted, tuple(sorted(observers)), outgoing, details), leadership, now
+        )
+
+    @property
+    def may_change_members(self) -> bool:
+        """Whether this member leads, and knows that no change is on its way (4.1)."""
+        leadership, replica = self.leadership, self.replica
+        return (
+            leadership is not None
+            and replica.commit_index >= leadership.first_index
+            and replica.commit_index >= replica.memberships.index
+            and not self.membership.is_joint
+        )
+
+    def invite(self, members: Collection[int], now: float) -> None:
+        """Let a leader replicate to those who may become members, until the next call."""
+        leadership = self.leadership
+        if leadership is not None:
+            leadership.invite(members, self.membership, now)
+            self._draw_circle()
+
+    def _append_membership(
+        self, membership: Membership, leadership: Leadership, now: float
+    ) -> None:
+        assert membership.follows(self.membership)
+        if leadership.has_room_for < 1:
+            self._follow(None, now)
+            raise NotLeader
+        entry = leadership.propose([membership.encode()])
+        self.replica.memberships.learn([entry])
+        self._follow_membership(now)
+
     def persisted(self, sequence: int, now: float) -> None:
         """Everything up to this Persist is on stable storage: release what waited for it."""
-        for epoch, to, message in self._disk.persisted(sequence):
+        for epoch, to, message in self.replica.disk.persisted(sequence):
             if epoch != self.hard.epoch:
                 continue
             if to == self.me:
                 self.step(self.me, message, now)
             else:
                 self._outbox.append((to, message))
-        self._advance_commit()
+        self._advance_commit(now)
+        self._end_catching_up()
 
     def applied(self, index: int) -> None:
         """The shell applied everything up to `index` (or loaded a state of that index)."""
-        assert self.applied_index <= index <= self.handed_index
-        self.applied_index = index
+        assert self.applied_index <= index <= self.replica.handed_index
+        self.replica.applied_index = index
+
+    def reachable(self, member: int) -> None:
+        """There is a new link to a member."""
+        newcomer = self.newcomer
+        if newcomer is not None and newcomer.lacks(member):
+            self._send(member, RollCallRequest(newcomer.life))
 
     def unreachable(self, member: int) -> None:
         """The link to a member broke; messages on it may be lost."""
@@ -221,9 +341,7 @@ class Consensus:
         its connections. Every follower finds out by itself, so a pre-vote passes at once.
         """
         if self.leadership is None and self.leader is not None:
-            self._leader_heard = _NEVER
-            soon = now + self._rng.uniform(0, self.timing.heartbeat_s / 4)
-            self._election_at = min(self._election_at, soon)
+            self._patience.leader_ended(now)
 
     def offer_snapshot(self, snapshot: Snapshot, now: float) -> None:
         """Answer `Actions.snapshots_wanted`. A snapshot made meanwhile for nobody is no harm."""
@@ -241,44 +359,18 @@ class Consensus:
     def actions(self, now: float) -> Actions:
         """Everything that the inputs since the last call ask for."""
         wanted: Sequence[int] = ()
-        leadership = self.leadership
+        leadership, replica = self.leadership, self.replica
         if leadership is not None:
-            self._gather_proposed()
-            leadership.replicate(self.commit_index, now)
+            replica.gather_proposed()
+            leadership.replicate(replica.commit_index, now)
             wanted, leadership.snapshots_wanted = leadership.snapshots_wanted, []
-        persist = self._disk.next_persist(self.hard, self.log.last_index)
-        for _, to, message in self._disk.take_unheld():
+        persist = replica.disk.next_persist(self.hard, replica.log.last_index)
+        for _, to, message in replica.disk.take_unheld():
             self._send(to, message)
-        end = min(self.commit_index, self.synced_index)
-        apply: Sequence[Entry] = ()
-        if end > self.handed_index:
-            apply = self.log.entries(self.handed_index + 1, end)
-            self.handed_index = end
-        self._drop_applied()
+        apply = replica.take_to_apply()
+        replica.drop_applied(replica.log.last_index if leadership is None else leadership.keep_from)
         send, self._outbox = self._outbox, []
         return Actions(persist, send, apply, wanted)
-
-    def _gather_proposed(self) -> None:
-        """Cut what was proposed since the last call into blocks, encoded once for everybody."""
-        blocks = self.log.blocks_from(
-            self._proposed_from,
-            max_entries=self.limits.block_entries,
-            max_bytes=self.limits.block_bytes,
-        )
-        self._disk.add(blocks)
-        self._proposed_from = self.log.last_index + 1
-
-    def _drop_applied(self) -> None:
-        """Keep memory bounded: forget old applied entries, in large steps."""
-        log, limits = self.log, self.limits
-        if len(log) <= 2 * limits.kept_entries and log.payload_bytes <= 2 * limits.kept_bytes:
-            return
-        keep = min(limits.kept_entries, len(log) // 2)
-        through = min(log.last_index - keep, self.applied_index)
-        if self.leadership is not None:
-            through = min(through, self.leadership.keep_from)
-        if through > log.base.index:
-            log.drop_through(through)
 
     @property
     def is_settled_leader(self) -> bool:
@@ -290,44 +382,54 @@ class Consensus:
         """Until when this member may answer as the leader; -inf when it may not."""
         leadership = self.leadership
         if leadership is None or leadership.transfer_to is not None or not self.is_settled_leader:
-            return _NEVER
+            return NEVER
         return leadership.lease_end()
 
     # --- epochs and roles
 
     def _enter_epoch(self, epoch: int, now: float, *, leader: int | None) -> None:
         assert epoch > self.hard.epoch
-        self._set_hard(HardState(epoch, None))
+        self._set_hard(HardState(epoch, None if self.newcomer is None else ABSTAINS))
         self._follow(leader, now)
 
     def _set_hard(self, hard: HardState) -> None:
-        assert (hard.epoch, hard.vote is not None) > (self.hard.epoch, self.hard.vote is not None)
+        had, has = self.hard.vote, hard.vote
+        assert hard.epoch > self.hard.epoch or (had in (None, ABSTAINS) and has is not None)
+        assert hard.epoch >= self.hard.epoch
         self.hard = hard
-        self._disk.hard_changed()
+        self.replica.disk.hard_changed()
 
     def _follow(self, leader: int | None, now: float) -> None:
         """Be a follower in the current epoch, of `leader` when it is known."""
         was_leader = self.leadership is not None
         if was_leader:
-            self._gather_proposed()
+            self.replica.gather_proposed()
         self.role = Role.FOLLOWER
         self.leader = leader
         self.leadership = None
         self.catch_up_to = None
         self._granted = {}
-        self._incoming = None
+        self.replica.incoming = None
+        self._patience.begin_anew(now)
         if was_leader:
-            self._leader_heard = now  # the lease that it gave itself
-        self._election_at = self._election_after(now)
-
-    def _election_after(self, now: float) -> float:
-        return now + self._rng.uniform(self.timing.election_min_s, self.timing.election_max_s)
+            self._patience.hear_leader(now)  # the lease that it gave itself
+            self._draw_circle()
 
     def _is_sticky(self, now: float) -> bool:
         """Whether a leader is alive as far as this member knows (sections 4.2.3 and 6.2)."""
         if self.leadership is not None:
             return not self.leadership.lost_majority(now)
-        return now - self._leader_heard < self.timing.election_min_s
+        return self._patience.is_sticky(now)
+
+    @property
+    def _may_stand(self) -> bool:
+        """A voter, or one until a change that is not known to be committed (4.2.2): others may need
+        it to commit that. Its own vote then counts for nothing."""
+        memberships = self.replica.memberships
+        return self.newcomer is None and (
+            self.is_voter
+            or (memberships.index > self.commit_index and memberships.was_voter(self.me))
+        )
 
     def _is_up_to_date(self, last_epoch: int, last_index: int) -> bool:
         """The election restriction (section 3.6.1)."""
@@ -338,15 +440,14 @@ class Consensus:
     def _begin_pre_vote(self, now: float) -> None:
         """Ask first, so that a member that cannot win disturbs nobody (section 9.6)."""
         self._follow(None, now)
-        if not self.is_voter:
+        if not self._may_stand:
             self.role = Role.PRE_CANDIDATE  # knows no leader, and leaves it to others to elect one
             return
         if not self.peers:
             self._begin_election(now, transfer=False)
             return
         self.role = Role.PRE_CANDIDATE
-        # Asking again costs nothing, so do it sooner than an election would be repeated.
-        self._election_at = now + self._rng.uniform(0.25, 0.5) * self.timing.election_min_s
+        self._patience.ask_again(now)
         self._granted = {self.me: True}
         request = PreVoteRequest(self.hard.epoch + 1, self.log.last_index, self.log.last_epoch)
         for peer in self.peers:
@@ -367,7 +468,7 @@ class Consensus:
 
     def _on_pre_vote_request(self, sender: int, request: PreVoteRequest, now: float) -> None:
         granted = (
-            self.is_voter
+            self.newcomer is None
             and request.epoch > self.hard.epoch
             and not self._is_sticky(now)
             and self._is_up_to_date(request.last_epoch, request.last_index)
@@ -380,11 +481,12 @@ class Consensus:
         if reply.granted and reply.epoch != self.hard.epoch + 1:
             return
         self._granted[sender] = reply.granted
-        if tally(self.members, self._granted):
+        if tally_groups(self.membership.groups, self._granted):
             self._begin_election(now, transfer=False)
 
     def _on_vote_request(self, sender: int, request: VoteRequest, now: float) -> None:
-        if not self.is_voter or (not request.transfer and self._is_sticky(now)):
+        """Who asks, and who is asked, may be no member by the newest configuration here (4.1)."""
+        if not request.transfer and self._is_sticky(now):
             return
         if request.epoch > self.hard.epoch:
             self._enter_epoch(request.epoch, now, leader=None)
@@ -397,20 +499,18 @@ class Consensus:
         if granted:
             if self.hard.vote is None:
                 self._set_hard(HardState(self.hard.epoch, sender))
-            self._election_at = self._election_after(now)
+            self._patience.begin_anew(now)
         self._send_durably(sender, VoteReply(self.hard.epoch, granted))
 
     def _on_vote_reply(self, sender: int, reply: VoteReply, now: float) -> None:
         if self.role is not Role.CANDIDATE or reply.epoch != self.hard.epoch:
             return
         self._granted[sender] = reply.granted
-        verdict = tally(self.members, self._granted)
+        verdict = tally_groups(self.membership.groups, self._granted)
         if verdict:
             self._lead(now)
         elif verdict is False:
-            self._election_at = min(
-                self._election_at, now + self._rng.uniform(0.1, 0.5) * self.timing.election_min_s
-            )
+            self._patience.lost_election(now)
 
     def _lead(self, now: float) -> None:
         """Begin with a no-op of the new epoch: it commits all that came before (section 6.4)."""
@@ -421,19 +521,20 @@ class Consensus:
         self.leadership = Leadership(
             self.hard.epoch,
             self.log,
-            self.peers,
-            self.observers,
+            self.me,
+            self.membership,
             self._send,
             timing=self.timing,
-            limits=self.limits,
+            limits=self._limits,
             now=now,
         )
-        self._proposed_from = self.leadership.first_index
+        self.replica.begin_proposing(self.leadership.first_index)
+        self._draw_circle()
 
     def _on_timeout_now(self, sender: int, message: TimeoutNow, now: float) -> None:
         """Section 3.10: the leader itself asks for the election, so nobody is disturbed."""
         is_leaders = self.leader == sender and sender != self.me
-        if message.epoch == self.hard.epoch and is_leaders and self.is_voter:
+        if message.epoch == self.hard.epoch and is_leaders and self._may_stand:
             self._begin_election(now, transfer=True)
 
     # --- following
@@ -446,56 +547,29 @@ class Consensus:
         self._hear_leader(sender, now)
         if self.catch_up_to is None:
             self.catch_up_to = request.commit
-        prev, block = request.prev_index, request.block
-        if prev < self.log.base.index:
-            # All of this up to the base is committed and applied here, hence it matches.
-            block = behind_base(self.log, block)
-            prev = self.log.base.index
-            if block is None:
-                self._accept(sender, min(request.prev_index, self.synced_index), request.sent)
-                return
-        elif self.log.epoch_at(prev) != request.prev_epoch:
-            hint = meeting_hint(self.log, self.commit_index, prev, request.prev_epoch)
-            self._send(sender, AppendReply(self.hard.epoch, False, *hint, request.sent))
-            return
-        last = prev
-        if block is not None:
-            last = block.last_index
-            self._append_missing(block)
-        self.commit_index = max(self.commit_index, min(request.commit, last))
-        if block is None:
-            self._accept(sender, min(last, self.synced_index), request.sent)
-        else:
-            self._send_durably(sender, AppendReply(self.hard.epoch, True, last, 0, request.sent))
+        reply, is_pending = self.replica.append(request, self.hard.epoch)
+        if self.replica.memberships.current is not self.membership:
+            self._follow_membership(now)
+        self._answer(sender, reply, is_pending=is_pending)
+        if self.newcomer is not None and reply.accepted:
+            self.newcomer.matched = max(self.newcomer.matched, reply.matched)
+            self._end_catching_up()
 
     def _hear_leader(self, sender: int, now: float) -> None:
         assert self.leader in (None, sender)  # election safety: one leader per epoch (3.6.3)
         assert self.role is not Role.LEADER
         if self.role is not Role.FOLLOWER or self.leader is None:
             self._follow(sender, now)
-        self._leader_heard = now
-        self._election_at = self._election_after(now)
+        self._patience.hear_leader(now)
 
-    def _append_missing(self, block: Block) -> None:
-        """Skip what is here already, cut what conflicts, append the rest."""
-        rest, cut_from = missing_part(self.log, block)
-        if cut_from is not None:
-            assert cut_from > self.commit_index  # committed entries never change (3.6.3)
-            self.log.cut_from(cut_from)
-            self._disk.cut_to(self.log.last_index)
-        if rest is not None:
-            self.log.append(rest.entries)
-            self._disk.add([rest])
-
-    def _accept(self, sender: int, matched: int, sent: float) -> None:
-        """Answer a heartbeat at once: it claims only what is durable already."""
-        if sent == NO_ANSWER:
+    def _answer(self, sender: int, reply: AppendReply, *, is_pending: bool) -> None:
+        """At once, if it claims only what is durable already: a refusal claims nothing."""
+        if reply.sent == NO_ANSWER and reply.accepted:
             return
-        reply = AppendReply(self.hard.epoch, True, matched, 0, sent)
-        if self._disk.is_hard_synced:
-            self._send(sender, reply)
-        else:
+        if is_pending or (reply.accepted and not self.replica.disk.is_hard_synced):
             self._send_durably(sender, reply)
+        else:
+            self._send(sender, reply)
 
     def _on_snapshot_chunk(self, sender: int, chunk: SnapshotChunk, now: float) -> None:
         """Chapter 5: take in the pieces in order; the whole replaces log and state."""
@@ -503,32 +577,58 @@ class Consensus:
             self._send(sender, AppendReply(self.hard.epoch, False, 0, 0, chunk.sent))
             return
         self._hear_leader(sender, now)
-        at = Position(chunk.state_index, chunk.state_epoch, chunk.zxid)
-        if at.index <= self.commit_index:
-            self._incoming = None
-            self._accept(sender, min(self.commit_index, self.synced_index), chunk.sent)
+        wanted = self.replica.take_chunk(chunk)
+        if wanted is not None:
+            reply = SnapshotReply(self.hard.epoch, chunk.state_index, wanted, chunk.sent)
+            self._send(sender, reply)
             return
-        if self._incoming is None or self._incoming.at != at:
-            self._incoming = IncomingSnapshot(at)
-        complete = self._incoming.add(chunk.ordinal, chunk.data, last=chunk.last)
-        if complete is None:
-            wanted = self._incoming.wanted
-            self._send(sender, SnapshotReply(self.hard.epoch, at.index, wanted, chunk.sent))
-            return
-        self._incoming = None
-        if self.log.epoch_at(at.index) == at.epoch:
-            # Our log reaches further and matches: what it describes is committed (figure 5.3, 6).
-            self.commit_index = at.index
-            self._accept(sender, min(at.index, self.synced_index), chunk.sent)
-            return
-        self._install(complete)
-        self._send_durably(sender, AppendReply(self.hard.epoch, True, at.index, 0, chunk.sent))
+        if self.replica.memberships.current is not self.membership:
+            self._follow_membership(now)
+        matched = self.commit_index
+        self._send_durably(sender, AppendReply(self.hard.epoch, True, matched, 0, chunk.sent))
+        if self.newcomer is not None:
+            self.newcomer.matched = max(self.newcomer.matched, matched)
 
-    def _install(self, snapshot: Snapshot) -> None:
-        at = snapshot.at
-        self.log = Log(at)
-        self.commit_index = self.handed_index = self.applied_index = at.index
-        self._disk.replace(snapshot)
+    # --- a disk that is empty (`newcomer`)
+
+    def _on_roll_call(self, sender: int, request: RollCallRequest, now: float) -> None:
+        newcomer = self.newcomer
+        if newcomer is not None and newcomer.lacks(sender):
+            # In front of our own answer, so that both begin the ensemble together.
+            self._send(sender, RollCallRequest(newcomer.life))
+        leads = self.lease_end() > now
+        if self.leadership is not None:
+            self.leadership.restart(sender)
+        last, voters = self.log.last_index, self.membership.voters
+        self._send(sender, RollCallReply(request.life, self.hard.epoch, last, leads, voters))
+
+    def _on_roll_call_reply(self, sender: int, reply: RollCallReply, now: float) -> None:
+        newcomer = self.newcomer
+        if newcomer is None or reply.life != newcomer.life:
+            return
+        newcomer.answered(sender, reply)
+        if self.replica.is_empty and not self.membership.is_joint:
+            epoch = newcomer.founding_epoch(self.membership.voters, self.peers)
+            if epoch is not None:
+                self.newcomer = None
+                if epoch > self.hard.epoch or self.hard.vote == ABSTAINS:
+                    # A vote for itself that it never asks others for: none in epochs of the past.
+                    self._set_hard(HardState(max(epoch, self.hard.epoch), self.me))
+                self._patience.end_soon(now)
+                return
+        if reply.epoch >= self.hard.epoch and newcomer.believes(reply, now):
+            if reply.epoch > self.hard.epoch:
+                self._enter_epoch(reply.epoch, now, leader=sender)
+            newcomer.catch_up_to(reply)
+
+    def _end_catching_up(self) -> None:
+        """Vote again once the log holds all that may have been acknowledged before."""
+        newcomer = self.newcomer
+        if newcomer is None or self.leader is None:
+            return
+        if newcomer.has_caught_up(self.hard.epoch, self.synced_index):
+            self.newcomer = None
+            self._set_hard(HardState(self.hard.epoch, self.leader))
 
     # --- leading
 
@@ -537,12 +637,33 @@ class Consensus:
         if leadership is None or reply.epoch != self.hard.epoch:
             return
         if leadership.on_append_reply(sender, reply):
-            self._advance_commit()
+            self._advance_commit(now)
             leadership.continue_transfer()
 
-    def _advance_commit(self) -> None:
-        if self.leadership is not None:
-            self.commit_index = self.leadership.commit_index(self.synced_index, self.commit_index)
+    def _advance_commit(self, now: float) -> None:
+        leadership, replica = self.leadership, self.replica
+        if leadership is None:
+            return
+        replica.commit_index = leadership.commit_index(replica.synced_index, replica.commit_index)
+        membership = self.membership
+        if membership.is_joint and replica.memberships.index <= replica.commit_index:
+            # Section 4.3: the joint configuration is safe, so the new one may stand alone.
+            if leadership.has_room_for:
+                self._append_membership(membership._replace(outgoing=()), leadership, now)
+            else:
+                self._follow(None, now)
+
+    def _resign_if_left(self, now: float) -> None:
+        """Section 4.2.2: a leader that is no voter any more leads until that is committed."""
+        leadership = self.leadership
+        assert leadership is not None
+        if (
+            not self.is_voter
+            and leadership.transfer_to is None
+            and self.applied_index >= self.replica.memberships.index
+            and leadership.begin_transfer(now) is None
+        ):
+            self._follow(None, now)
 
     # --- messages
 
@@ -551,17 +672,16 @@ class Consensus:
         self._outbox.append((to, message))
 
     def _send_durably(self, to: int, message: ConsensusMessage) -> None:
-        self._disk.hold((self.hard.epoch, to, message))
+        self.replica.disk.hold((self.hard.epoch, to, message))
 
     def check(self) -> None:
         """Assert the class's relations; the simulation calls it after every step."""
-        self.log.check()
-        assert self.log.base.index <= self.applied_index <= self.handed_index <= self.commit_index
-        assert self.commit_index <= self.log.last_index
-        assert self.handed_index <= self.synced_index or not self._disk.is_idle
-        assert self.synced_index <= self.log.last_index
+        self.replica.check()
+        assert self.membership is self.replica.memberships.current
         assert self.hard.epoch >= self.log.last_epoch
         assert (self.role is Role.LEADER) == (self.leadership is not None)
+        assert self.newcomer is None or self.leadership is None
+        assert self.hard.vote != ABSTAINS or self.newcomer is not None or not self.peers
         if self.leadership is not None:
             assert self.leader == self.me
             assert self.hard.vote == self.me

@@ -5,13 +5,14 @@ loses its majority. It shares the core's log and outbox and never writes anythin
 are those of Ongaro's dissertation.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from ottla.coordinator.consensus.log import Log
 from ottla.coordinator.consensus.progress import Mode, Progress
 from ottla.coordinator.consensus.quorum import reached_by_majority
 from ottla.coordinator.consensus.values import Limits, Snapshot, Timing
 from ottla.protocol.peer.entries import COUNTER_MAX, Entry
+from ottla.protocol.peer.membership import Membership
 from ottla.protocol.peer.messages import (
     NO_ANSWER,
     AppendReply,
@@ -30,8 +31,11 @@ class Leadership:
 
     __slots__ = (
         "_counter",
+        "_groups",
+        "_leaving",
         "_limits",
         "_log",
+        "_me",
         "_send",
         "_started",
         "_timing",
@@ -39,6 +43,7 @@ class Leadership:
         "epoch",
         "first_index",
         "followers",
+        "learners",
         "next_heartbeat",
         "snapshots_wanted",
         "transfer_deadline",
@@ -49,8 +54,8 @@ class Leadership:
         self,
         epoch: int,
         log: Log,
-        voters: Sequence[int],
-        observers: Sequence[int],
+        me: int,
+        membership: Membership,
         send: Send,
         *,
         timing: Timing,
@@ -65,13 +70,78 @@ class Leadership:
         self._started = now
         self._counter = 0  # of the last entry made; the no-op has 0 (section 3.6.2, 6.4)
         self.first_index = log.last_index + 1  # the no-op's; nothing before it commits by count
-        self._voters = tuple(voters)  # the others that vote
-        self.followers = {member: Progress(log.last_index + 1) for member in (*voters, *observers)}
+        self._me = me
+        self.followers: dict[int, Progress] = {}
+        self.learners: frozenset[int] = frozenset()
+        """Members to be: they get every entry, and count for nothing (4.2.1)."""
+        self._leaving: dict[int, tuple[int, float]] = {}
+        """Who is no member any more -> (the entry that says so, until when it is sent that)."""
+        self._groups: tuple[tuple[int, ...], ...] = ()
+        self._voters: tuple[int, ...] = ()  # the others that vote from now on
+        self.follow_membership(membership, now)
         self.next_heartbeat = now
         self.snapshots_wanted: list[int] = []
         self.transfer_to: int | None = None
         self.transfer_deadline = float("inf")
         log.append([Entry(self.first_index, epoch, epoch << 32, b"")])
+
+    # --- who counts (section 4.3)
+
+    def follow_membership(self, membership: Membership, now: float) -> None:
+        """The configuration is a new one: begin with who came, end with who left."""
+        self._groups = membership.groups
+        self._voters = tuple([member for member in membership.voters if member != self._me])
+        wanted = (membership.everyone | self.learners) - {self._me}
+        for member in sorted(wanted):
+            self._leaving.pop(member, None)
+            if member not in self.followers:
+                self.followers[member] = Progress(self._log.last_index + 1)
+        for member in self.followers.keys() - wanted - self._leaving.keys():
+            self._leaving[member] = (self._log.last_index, now + self._timing.election_max_s)
+
+    def invite(self, members: Collection[int], membership: Membership, now: float) -> None:
+        """Replicate to those who may become members, and to no others any more."""
+        self.learners = frozenset(members)
+        self.follow_membership(membership, now)
+
+    def see_off(self, commit: int, now: float) -> bool:
+        """Forget those who left and know it, or do not answer; whether there were any."""
+        gone = [
+            member
+            for member, (index, until) in self._leaving.items()
+            if until <= now
+            or (
+                self.followers[member].matched >= index <= commit
+                and self.followers[member].sent_commit >= index
+            )
+        ]
+        for member in gone:
+            del self._leaving[member]
+            del self.followers[member]
+        return bool(gone)
+
+    def holds(self, member: int, index: int, now: float) -> bool:
+        """Whether a member is here, holds everything up to `index`, and votes if it is asked."""
+        if member == self._me:
+            return True
+        progress = self.followers.get(member)
+        return (
+            progress is not None
+            and progress.contact + self._timing.lease_s > now
+            and progress.matched >= max(index, progress.hold)
+        )
+
+    def may_vote(self, voters: Sequence[int], commit: int, now: float) -> bool:
+        """Whether a majority of some voters is here and holds all that is committed."""
+        return sum([self.holds(voter, commit, now) for voter in voters]) > len(voters) // 2
+
+    def restart(self, member: int) -> None:
+        """A member lost its disk: nothing that it acknowledged before is known to be there."""
+        progress = self.followers.get(member)
+        if progress is not None:
+            progress.matched = 0
+            progress.hold = self._log.last_index
+            progress.become_probe(1)
 
     # --- the log
 
@@ -99,8 +169,13 @@ class Leadership:
 
         Only entries of this epoch commit by counting; earlier ones commit with them (3.6.2).
         """
-        matched = [self.followers[member].matched for member in self._voters]
-        reached = reached_by_majority([synced, *matched])
+        followers, me = self.followers, self._me
+        reached = min(
+            [
+                reached_by_majority([synced if m == me else followers[m].matched for m in group])
+                for group in self._groups
+            ]
+        )
         return reached if reached >= self.first_index and reached > commit else commit
 
     # --- sending
@@ -188,7 +263,9 @@ class Leadership:
 
     def on_append_reply(self, member: int, reply: AppendReply) -> bool:
         """Learn from an answer (section 3.5); whether the member holds more than we knew."""
-        progress = self.followers[member]
+        progress = self.followers.get(member)
+        if progress is None:
+            return False  # it left
         progress.contact = max(progress.contact, reply.sent)
         if reply.accepted:
             if reply.matched > self._log.last_index:
@@ -235,8 +312,9 @@ class Leadership:
 
     def on_unreachable(self, member: int) -> None:
         """The link broke: what was in flight may be lost."""
-        progress = self.followers[member]
-        progress.become_probe(progress.matched + 1)
+        progress = self.followers.get(member)
+        if progress is not None:
+            progress.become_probe(progress.matched + 1)
 
     # --- snapshots (chapter 5)
 
@@ -251,7 +329,9 @@ class Leadership:
 
     def on_snapshot_reply(self, member: int, reply: SnapshotReply, now: float) -> None:
         """Send the piece that the member asks for."""
-        progress = self.followers[member]
+        progress = self.followers.get(member)
+        if progress is None:
+            return
         progress.contact = max(progress.contact, reply.sent)
         snapshot = progress.snapshot
         if snapshot is None or snapshot.at.index != reply.state_index:
@@ -273,7 +353,17 @@ class Leadership:
         data = snapshot.chunks[ordinal]
         self._send(
             member,
-            SnapshotChunk(self.epoch, at.index, at.epoch, at.zxid, ordinal, last, now, data),
+            SnapshotChunk(
+                self.epoch,
+                at.index,
+                at.epoch,
+                at.zxid,
+                ordinal,
+                last,
+                now,
+                data,
+                snapshot.membership,
+            ),
         )
 
     @property
@@ -286,8 +376,16 @@ class Leadership:
 
     def lease_end(self) -> float:
         """Until when no other leader can exist: dated from what a majority answered to."""
-        contacts = [self.followers[member].contact for member in self._voters]
-        return reached_by_majority([float("inf"), *contacts]) + self._timing.lease_s
+        followers, me = self.followers, self._me
+        contacts = min(
+            [
+                reached_by_majority(
+                    [float("inf") if m == me else followers[m].contact for m in group]
+                )
+                for group in self._groups
+            ]
+        )
+        return contacts + self._timing.lease_s
 
     def lost_majority(self, now: float) -> bool:
         """Check-quorum (section 6.2): step down when no majority answered for a lease."""
@@ -323,6 +421,9 @@ class Leadership:
         assert self._log.base.index < self.first_index <= self._log.last_index or (
             self._log.base.epoch == self.epoch
         )
+        assert {m for group in self._groups for m in group} - {self._me} <= self.followers.keys()
+        assert self._leaving.keys() <= self.followers.keys()
+        assert self._me not in self.followers
         for progress in self.followers.values():
             progress.check(self._log.last_index)
 

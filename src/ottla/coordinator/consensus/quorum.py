@@ -1,4 +1,4 @@
-"""Counting majorities: pure functions."""
+"""Counting majorities: pure functions. A joint configuration has two groups and needs both."""
 
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
@@ -28,4 +28,12 @@ def tally(members: Iterable[int], granted: dict[int, bool]) -> bool | None:
     return False if no > len(everyone) - need else None
 
 
-__all__ = ["majority", "reached_by_majority", "tally"]
+def tally_groups(groups: Iterable[Iterable[int]], granted: dict[int, bool]) -> bool | None:
+    """As `tally`, where every group's majority is needed."""
+    verdicts = [tally(group, granted) for group in groups]
+    if False in verdicts:
+        return False
+    return None if None in verdicts else True
+
+
+__all__ = ["majority", "reached_by_majority", "tally", "tally_groups"]

@@ -6,10 +6,11 @@ from ottla.coordinator.consensus.values import Position, Snapshot
 class IncomingSnapshot:
     """Pieces 0..wanted-1 of one snapshot; pieces out of order are ignored and asked for again."""
 
-    __slots__ = ("_chunks", "at")
+    __slots__ = ("_chunks", "_membership", "at")
 
-    def __init__(self, at: Position) -> None:
+    def __init__(self, at: Position, membership: bytes) -> None:
         self.at = at
+        self._membership = membership
         self._chunks: list[bytes] = []
 
     @property
@@ -22,7 +23,7 @@ class IncomingSnapshot:
         if ordinal != len(self._chunks):
             return None
         self._chunks.append(data)
-        return Snapshot(self.at, self._chunks) if last else None
+        return Snapshot(self.at, self._chunks, self._membership) if last else None
 
 
 __all__ = ["IncomingSnapshot"]

@@ -28,6 +28,10 @@ class Role(enum.Enum):
     LEADER = "leader"
 
 
+ABSTAINS = -1
+"""The vote of a member that may not vote yet: its disk lost what it had (`newcomer`)."""
+
+
 class HardState(NamedTuple):
     """What must survive a crash beside the log: the epoch, and whom this member voted for in it."""
 
@@ -45,10 +49,15 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The whole state after applying the entry at `at`, in pieces of about a megabyte at most."""
+    """The whole state after applying the entry at `at`, in pieces of about a megabyte at most.
+
+    `membership` is the newest configuration's entry up to `at` (`protocol.peer.membership`); empty
+    in an ensemble whose members never changed.
+    """
 
     at: Position
     chunks: Sequence[bytes]
+    membership: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,14 @@ class Actions:
     send: Sequence[tuple[int, ConsensusMessage]]
     apply: Sequence[Entry]
     snapshots_wanted: Sequence[int]
+
+
+class MembersChange(Exception):
+    """A change of the members is on its way already, or the leader does not know that none is."""
+
+
+class NewMembersLag(Exception):
+    """No majority of those who are to vote is here and holds what is committed."""
 
 
 class NotLeader(Exception):
@@ -126,9 +143,12 @@ class Limits:
 
 
 __all__ = [
+    "ABSTAINS",
     "Actions",
     "HardState",
     "Limits",
+    "MembersChange",
+    "NewMembersLag",
     "NotLeader",
     "Persist",
     "Position",

@@ -1,8 +1,9 @@
 """Snapshot files `snapshot.<hex zxid>`: the whole state after one entry.
 
-Framed records (`records`): the first is the msgpack array `[format, index, epoch, zxid]`, then come
-the state's pieces as they are, then an empty record. A file without the empty record, or with a
-damaged one, does not count. Files appear under their name only once they are whole and synced.
+Framed records (`records`): the first is the msgpack array `[format, index, epoch, zxid]`, with a
+fifth field where the members were ever changed: the entry of the configuration that held then. Next
+come the state's pieces as they are, then an empty record. A file without the empty record, or with
+a damaged one, does not count. Files appear under their name only once they are whole and synced.
 """
 
 from collections.abc import Sequence
@@ -18,18 +19,21 @@ from ottla.runtime.interfaces import Disk, File
 FORMAT = 1
 PREFIX = "snapshot."
 TEMPORARY = ".tmp"
+HEAD_BYTES_MAX = 128 * 1024
+"""More than the first record ever has."""
 
 
 class SnapshotWriter:
     """One snapshot being written: `add` pieces, then `finish`; or `abandon`."""
 
-    def __init__(self, disk: Disk, directory: str, at: Position) -> None:
+    def __init__(self, disk: Disk, directory: str, at: Position, membership: bytes = b"") -> None:
         self._disk = disk
         self._directory = directory
         self._path = f"{directory}/{PREFIX}{at.zxid:x}"
         self._file: File = disk.open(self._path + TEMPORARY)
         self._file.truncate(0)
-        self._file.append(frame(msgpack.packb([FORMAT, *at])))
+        head = [FORMAT, *at, membership] if membership else [FORMAT, *at]
+        self._file.append(frame(msgpack.packb(head)))
 
     def add(self, chunk: bytes) -> None:
         assert chunk
@@ -52,7 +56,7 @@ class SnapshotWriter:
 
 async def save(disk: Disk, directory: str, snapshot: Snapshot) -> None:
     """Write a snapshot that is in memory, with pauses between its pieces."""
-    writer = SnapshotWriter(disk, directory, snapshot.at)
+    writer = SnapshotWriter(disk, directory, snapshot.at, snapshot.membership)
     for chunk in snapshot.chunks:
         if chunk:
             writer.add(chunk)
@@ -74,20 +78,24 @@ def position(disk: Disk, path: str) -> Position | None:
     """Of which entry a snapshot is, by its first record alone."""
     file = disk.open(path, create=False)
     try:
-        body = record_at(file.read_at(0, 256), 0)
+        body = record_at(file.read_at(0, HEAD_BYTES_MAX), 0)
     finally:
         file.close()
-    return None if body is None else _position(body)
+    head = None if body is None else _head(body)
+    return None if head is None else head[0]
 
 
-def _position(body: bytes) -> Position | None:
+def _head(body: bytes) -> tuple[Position, bytes] | None:
+    """Of which entry, and the configuration at that time."""
     try:
         row = msgpack.unpackb(body)
     except (ValueError, msgpack.UnpackException):
         return None
     match row:
-        case [version, int(index), int(epoch), int(zxid)] if version == FORMAT:
-            return Position(index, epoch, zxid)
+        case [version, int(index), int(epoch), int(zxid), *rest] if version == FORMAT:
+            membership = rest[0] if rest else b""
+            if isinstance(membership, bytes):
+                return Position(index, epoch, zxid), membership
     return None
 
 
@@ -101,9 +109,9 @@ def read(disk: Disk, path: str) -> Snapshot | None:
         end = start + PREFIX_SIZE + len(body)
     if end != len(data) or len(bodies) < 2 or bodies[-1]:
         return None
-    at = _position(bodies[0])
+    head = _head(bodies[0])
     chunks: Sequence[bytes] = bodies[1:-1]
-    return None if at is None else Snapshot(at, chunks)
+    return None if head is None else Snapshot(head[0], chunks, head[1])
 
 
 __all__ = ["PREFIX", "TEMPORARY", "SnapshotWriter", "names", "position", "read", "save"]

@@ -137,10 +137,10 @@ class Store:
             return self._written
         return sequence
 
-    def begin_snapshot(self, at: Position) -> snapshots.SnapshotWriter:
+    def begin_snapshot(self, at: Position, membership: bytes = b"") -> snapshots.SnapshotWriter:
         """Write the state as of an applied entry; the log goes on in a new segment soon."""
         self._roll_wanted = True
-        return snapshots.SnapshotWriter(self._disk, self._snapshot_directory, at)
+        return snapshots.SnapshotWriter(self._disk, self._snapshot_directory, at, membership)
 
     def purge(self, retain: int) -> list[str]:
         """Remove all but the newest `retain` snapshots, and segments that none of these needs."""

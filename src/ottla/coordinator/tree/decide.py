@@ -15,7 +15,7 @@ from ottla.coordinator.tree.values import REOPEN_SESSION, Refused
 from ottla.coordinator.tree.znode import CONTAINER_OWNER, is_ttl
 from ottla.protocol.zookeeper.errors import DecodeError, ZkError
 from ottla.protocol.zookeeper.jute import INT, Reader, put_buffer
-from ottla.protocol.zookeeper.opcodes import OpCode
+from ottla.protocol.zookeeper.opcodes import OpCode, Perms
 from ottla.protocol.zookeeper.requests import CreateSessionRequest
 
 _CREATE_SESSION = int(OpCode.CREATE_SESSION)
@@ -94,6 +94,8 @@ class Decider:
     ) -> bytes:
         """The payload of the next log entry. For createSession `session_id` is not looked at.
 
+        A reconfig that gets here is refused: who may change members, does so before (`refuse`).
+
         `origin` is the member (and its tag) that waits for the outcome; None for what the leader
         does by itself: closing an expired session, deleting an empty container.
         """
@@ -107,7 +109,9 @@ class Decider:
                     session_id = self._new_session_id(now_ms)
                 decided = self._session_body(session_id, opcode, body, member_id, change)
             elif member_id >= 0:
-                self._require_session(session_id, member_id)
+                self.require_session(session_id, member_id)
+                if opcode == OpCode.RECONFIG:
+                    raise Refused(ZkError.RECONFIGDISABLED)
                 handler = self._handlers.get(opcode)
                 if handler is None:
                     raise Refused(ZkError.UNIMPLEMENTED)
@@ -126,6 +130,25 @@ class Decider:
             _PACK_HEADER(txns.FORMAT, opcode, error, member_id, tag, session_id, now_ms) + decided
         )
 
+    def refuse(
+        self,
+        error: ZkError,
+        *,
+        session_id: int,
+        opcode: int,
+        origin: tuple[int, int],
+        now_ms: int,
+    ) -> bytes:
+        """The payload of a refusal that was decided elsewhere, in its place among decisions."""
+        self._overlay.commit(Change())
+        return _PACK_HEADER(txns.FORMAT, opcode, int(error), *origin, session_id, now_ms)
+
+    def require_write(self, path: str, auth: AuthIds) -> None:
+        """Refused, unless these identities may write to a node as it is after what is decided."""
+        node = self._overlay.open(path, Change())
+        if node is None or not node.acl.permits(int(Perms.WRITE), auth):
+            raise Refused(ZkError.NOAUTH)
+
     def applied(self, zxid: int) -> None:
         """The tree has applied the oldest decision that was outstanding, as entry `zxid`."""
         assert self._tree.last_zxid == zxid, (self._tree.last_zxid, zxid)
@@ -139,7 +162,8 @@ class Decider:
     def check(self) -> None:
         self._overlay.check()
 
-    def _require_session(self, session_id: int, member_id: int) -> None:
+    def require_session(self, session_id: int, member_id: int) -> None:
+        """Refused, unless the session lives and its client is at that member."""
         at = self._overlay.session_member(session_id)
         if at is None:
             raise Refused(ZkError.SESSIONEXPIRED)

@@ -188,10 +188,6 @@ def _watcher_type(kind: int) -> WatcherType:
         raise Refused(ZkError.MARSHALLINGERROR) from None
 
 
-def _reconfig(_tree: Tree, _watches: Watches, _asker: Asker, _body: Reader) -> bytes:
-    raise Refused(ZkError.RECONFIGDISABLED)
-
-
 def _multi_read(tree: Tree, watches: Watches, asker: Asker, body: Reader) -> bytes:
     results: list[tuple[int, int, bytes]] = []
     for opcode, request in MultiRequest.decode(body).operations:
@@ -220,7 +216,6 @@ _HANDLERS: dict[int, _Handler] = {
     OpCode.CHECK_WATCHES: _check_watches,
     OpCode.REMOVE_WATCHES: _remove_watches,
     OpCode.MULTI_READ: _multi_read,
-    OpCode.RECONFIG: _reconfig,  # members are fixed by configuration
 }
 READS = frozenset(_HANDLERS)
 

@@ -1,9 +1,10 @@
 """A tree as msgpack chunks and back.
 
-The first chunk is a map with `format`, `zxid`, `secret`, `sessions` and `last_session_ids`; then
-come lists of up to `_CHUNK_NODES` rows, parents before children; the last chunk is the number of
-rows. A row is (path, data, acl, czxid, mzxid, ctime, mtime, version, cversion, aversion, owner,
-pzxid), where `acl` is its bytes the first time and afterwards its place among those seen.
+The first chunk is a map with `format`, `zxid`, `secret`, `sessions`, `last_session_ids`,
+`membership` and `config_version` (the last two since there is reconfig); then come lists of up to
+`_CHUNK_NODES` rows, parents before children; the last chunk is the number of rows. A row is (path,
+data, acl, czxid, mzxid, ctime, mtime, version, cversion, aversion, owner, pzxid), where `acl` is
+its bytes the first time and afterwards its place among those seen.
 """
 
 from collections.abc import Generator, Iterable, Iterator
@@ -49,6 +50,8 @@ class Frozen:
                 "secret": tree.secret,
                 "sessions": [[sid, *figures] for sid, figures in tree.sessions.items()],
                 "last_session_ids": list(tree.last_session_ids.items()),
+                "membership": tree.membership,
+                "config_version": tree.config_version,
             }
         )
         self._paths = list(tree.nodes)
@@ -118,6 +121,8 @@ def _load(chunks: Iterator[bytes]) -> "Tree":
     tree.secret = head["secret"]
     tree.sessions = {sid: (timeout_ms, owner) for sid, timeout_ms, owner in head["sessions"]}
     tree.last_session_ids = dict(head["last_session_ids"])
+    tree.membership = head.get("membership", b"")
+    tree.config_version = head.get("config_version", 0)
     seen: list[AccessList] = []
     for chunk in chunks:
         rows = msgpack.unpackb(chunk)

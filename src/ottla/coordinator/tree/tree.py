@@ -41,10 +41,12 @@ class Tree:
         "_time_ms",
         "_zxid",
         "collectable",
+        "config_version",
         "data_bytes",
         "ephemerals",
         "last_session_ids",
         "last_zxid",
+        "membership",
         "nodes",
         "quotas",
         "secret",
@@ -62,6 +64,10 @@ class Tree:
         """session id -> (timeout in ms, member that the client is at)."""
         self.last_session_ids: dict[int, int] = {}
         """The newest id handed out per top byte, also of sessions that are gone."""
+        self.membership = b""
+        """The newest entry of the log that is a configuration; b"": there is none."""
+        self.config_version = 0
+        """zxid of the last change of members; 0: what the members' files say holds."""
         self.secret = b""
         """Passwords derive from it; set by the first createSession."""
         self.quotas = Quotas(self)
@@ -86,6 +92,7 @@ class Tree:
             OpCode.CREATE_SESSION: self._create_session,
             REOPEN_SESSION: self._reopen_session,
             OpCode.CLOSE_SESSION: self._close_session,
+            OpCode.RECONFIG: self._reconfig,
         }
         for path in (paths.ROOT, paths.PROC, paths.QUOTA, paths.CONFIG):
             self.insert(path, Znode(b"", OPEN, 0, 0, 0))
@@ -117,6 +124,27 @@ class Tree:
         reply = self._appliers[opcode](reader, opcode, session_id)
         closed = (session_id,) if opcode == OpCode.CLOSE_SESSION else ()
         return Applied(zxid, session_id, origin, opcode, _OK, reply, events, closed)
+
+    def apply_membership(self, zxid: int, entry: bytes, payload: bytes) -> Applied:
+        """Keep the entry of a configuration for snapshots, and apply the transaction in it."""
+        self.membership = entry
+        return self.apply(zxid, payload)
+
+    def show_configuration(self, text: str) -> None:
+        """What /zookeeper/config has as long as no reconfig was done, the same on every member.
+
+        As in ZooKeeper: no transaction, version 0, and a znode's version of -1.
+        """
+        assert not self.config_version
+        self._put_configuration(f"{text}\nversion=0".encode())
+
+    def _put_configuration(self, data: bytes) -> Znode:
+        node = self.for_change(paths.CONFIG)
+        self.data_bytes += len(data) - (len(node.data) if node.data else 0)
+        node.data = data
+        node.version = -1
+        node.touched()
+        return node
 
     def session(self, session_id: int) -> Session | None:
         known = self.sessions.get(session_id)
@@ -325,6 +353,16 @@ class Tree:
                 opcode = int(OpCode.CREATE2)
             results.append((opcode, 0, reply))
         return encode_results(results)
+
+    def _reconfig(self, reader: Reader, _opcode: int, _session_id: int) -> bytes:
+        """A configuration's version is the zxid of the entry that ends the change to it."""
+        text = reader.string()
+        self.config_version = self._zxid
+        node = self._put_configuration(f"{text}\nversion={self._zxid:x}".encode())
+        node.mzxid = self._zxid
+        node.mtime = self._time_ms
+        self._events.append(NodeChange(_DATA_CHANGED, paths.CONFIG, node.acl))
+        return node.encoded_data()
 
     def _create_session(self, reader: Reader, _opcode: int, session_id: int) -> bytes:
         timeout_ms = reader.int32()

@@ -22,6 +22,7 @@
 | createSession   | int timeout, buffer: 16 secret bytes, or none if the tree has its secret |
 | reopenSession   | int timeout                                                              |
 | closeSession    | nothing: the session's ephemerals are known where it is applied          |
+| reconfig        | ustring the servers' lines; inside the entry of a configuration only     |
 
 Versions in a body are those to set, so applying compares nothing. Bodies hold the request's own
 bytes where they can: a setData is written without being taken apart.

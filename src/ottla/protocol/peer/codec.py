@@ -12,9 +12,10 @@
 | 4 | VoteReply | | 12 | SessionTouches |
 | 5 | AppendRequest (block: bin, empty when None) | | 13 | ReadIndexRequest |
 | 6 | AppendReply | | 14 | ReadIndexReply |
-| 7 | SnapshotChunk | | | |
+| 7 | SnapshotChunk | | 15 | RollCallRequest |
+| | | | 16 | RollCallReply |
 
-Format version 1, which travels in Hello; kinds and fields of a version never change meaning.
+Format version 2, which travels in Hello; kinds and fields of a version never change meaning.
 """
 
 from collections.abc import Callable
@@ -26,20 +27,20 @@ from ottla.protocol.peer import messages as m
 from ottla.protocol.peer.entries import decode_block
 from ottla.protocol.peer.errors import ProtocolError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FRAME_BYTES_MAX = 64 * 1024 * 1024
 """Well above anything a member sends: blocks and chunks are cut near 1 MiB, a request is bounded
 by `jute.maxbuffer`."""
 
 _KINDS: tuple[tuple[int, type[Any], tuple[type, ...]], ...] = (
-    (0, m.Hello, (int, str, int, int)),
+    (0, m.Hello, (int, str, int, int, str, int)),
     (1, m.PreVoteRequest, (int, int, int)),
     (2, m.PreVoteReply, (int, bool)),
     (3, m.VoteRequest, (int, int, int, bool)),
     (4, m.VoteReply, (int, bool)),
     (5, m.AppendRequest, (int, int, int, int, float, bytes)),
     (6, m.AppendReply, (int, bool, int, int, float)),
-    (7, m.SnapshotChunk, (int, int, int, int, int, bool, float, bytes)),
+    (7, m.SnapshotChunk, (int, int, int, int, int, bool, float, bytes, bytes)),
     (8, m.SnapshotReply, (int, int, int, float)),
     (9, m.TimeoutNow, (int,)),
     (10, m.Forward, (int, tuple)),
@@ -47,12 +48,14 @@ _KINDS: tuple[tuple[int, type[Any], tuple[type, ...]], ...] = (
     (12, m.SessionTouches, (tuple,)),
     (13, m.ReadIndexRequest, (int,)),
     (14, m.ReadIndexReply, (int, int)),
+    (15, m.RollCallRequest, (int,)),
+    (16, m.RollCallReply, (int, int, int, bool, tuple)),
 )
 _KIND_OF: dict[type[Any], int] = {cls: kind for kind, cls, _ in _KINDS}
 _CLASS_OF: dict[int, tuple[type[Any], tuple[type, ...]]] = {
     kind: (cls, types) for kind, cls, types in _KINDS
 }
-_LAST_CONSENSUS_KIND = 9
+_CONSENSUS_KINDS = frozenset((*range(10), 15, 16))
 _INT_MAX = 2**63 - 1
 _pack: Callable[[object], bytes] = msgpack.packb
 
@@ -83,7 +86,7 @@ def decode(body: bytes | bytearray | memoryview) -> m.PeerMessage:
     fields = row[1:]
     if tuple(map(type, fields)) != types:
         raise ProtocolError(f"{cls.__name__} has fields of other types than {types}")
-    if row[0] <= _LAST_CONSENSUS_KIND and any(
+    if row[0] in _CONSENSUS_KINDS and any(
         type(field) is int and not 0 <= field <= _INT_MAX for field in fields
     ):
         raise ProtocolError(f"{cls.__name__} has a field out of range")
@@ -93,6 +96,8 @@ def decode(body: bytes | bytearray | memoryview) -> m.PeerMessage:
         return m.Forward(fields[0], tuple(map(_forwarded, fields[1])))
     if cls is m.SessionTouches and not all(type(session) is int for session in fields[0]):
         raise ProtocolError("a session id is not an integer")
+    if cls is m.RollCallReply and not all(type(voter) is int for voter in fields[4]):
+        raise ProtocolError("a member's id is not an integer")
     if cls is m.ForwardRefused and fields[1] not in m.REFUSALS:
         raise ProtocolError(f"unknown refusal {fields[1]!r}")
     message: m.PeerMessage = cls._make(fields)

@@ -13,12 +13,18 @@ from ottla.protocol.peer.entries import Block
 
 
 class Hello(NamedTuple):
-    """First frame of a connection: who calls, whom, and which ensemble both believe to be in."""
+    """First frame of a connection: who calls, whom, and which ensemble both believe to be in.
+
+    `ensemble` is empty when the sender's configuration is not, or may not be, what its file says.
+    `host` and `port` are where the sender itself is called.
+    """
 
     version: int
     ensemble: str
     sender: int
     receiver: int
+    host: str
+    port: int
 
 
 class PreVoteRequest(NamedTuple):
@@ -80,7 +86,11 @@ class AppendReply(NamedTuple):
 
 
 class SnapshotChunk(NamedTuple):
-    """Piece number `ordinal` of the state as of (state_index, state_epoch, zxid)."""
+    """Piece number `ordinal` of the state as of (state_index, state_epoch, zxid).
+
+    `membership` is the configuration of that moment (`membership.Membership`), with every piece;
+    empty in an ensemble that never changed.
+    """
 
     epoch: int
     state_index: int
@@ -90,6 +100,7 @@ class SnapshotChunk(NamedTuple):
     last: bool
     sent: float
     data: bytes
+    membership: bytes
 
 
 class SnapshotReply(NamedTuple):
@@ -105,6 +116,25 @@ class TimeoutNow(NamedTuple):
     """Start an election at once: the leader of `epoch` wants to hand over."""
 
     epoch: int
+
+
+class RollCallRequest(NamedTuple):
+    """A member that holds nothing asks what there was. `life` tells its starts from each other."""
+
+    life: int
+
+
+class RollCallReply(NamedTuple):
+    """`leads`: the sender leads `epoch` and nobody else can lead a later one by now (6.4.1).
+
+    `last_index` is where its log ends, `voters` are those of its configuration.
+    """
+
+    life: int
+    epoch: int
+    last_index: int
+    leads: bool
+    voters: tuple[int, ...]
 
 
 class ForwardedRequest(NamedTuple):
@@ -162,6 +192,8 @@ ConsensusMessage = (
     | SnapshotChunk
     | SnapshotReply
     | TimeoutNow
+    | RollCallRequest
+    | RollCallReply
 )
 SessionMessage = Forward | ForwardRefused | SessionTouches | ReadIndexRequest | ReadIndexReply
 PeerMessage = Hello | ConsensusMessage | SessionMessage
@@ -175,6 +207,8 @@ CONSENSUS_MESSAGES = (
     SnapshotChunk,
     SnapshotReply,
     TimeoutNow,
+    RollCallRequest,
+    RollCallReply,
 )
 
 __all__ = [
@@ -193,6 +227,8 @@ __all__ = [
     "PreVoteRequest",
     "ReadIndexReply",
     "ReadIndexRequest",
+    "RollCallReply",
+    "RollCallRequest",
     "SessionMessage",
     "SessionTouches",
     "SnapshotChunk",

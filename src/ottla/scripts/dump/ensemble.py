@@ -12,11 +12,14 @@ from typing import Any
 
 import msgpack
 
+from ottla.coordinator.servers import details_of
 from ottla.coordinator.store.records import PREFIX_SIZE, later_records, leading_records
 from ottla.coordinator.tree import txns
 from ottla.coordinator.tree.values import REOPEN_SESSION
 from ottla.protocol.peer.entries import Entry, decode_block
 from ottla.protocol.peer.errors import ProtocolError
+from ottla.protocol.peer.membership import MARK, Membership
+from ottla.protocol.peer.membership import decode as decode_membership
 from ottla.protocol.zookeeper.data import ACL, get_acls
 from ottla.protocol.zookeeper.errors import DecodeError, ZkError
 from ottla.protocol.zookeeper.jute import Reader
@@ -90,6 +93,8 @@ def _entry_line(entry: Entry, *, contents: bool) -> str:
     line = f"index: {entry.index} epoch: {entry.epoch} zxid: {entry.zxid:#x}"
     if not entry.payload:
         return f"{line} first of its epoch"
+    if entry.payload[:1] == MARK:
+        return f"{line} {_members(decode_membership(entry.payload))}"
     header = txns.HEADER.unpack_from(entry.payload)
     _, opcode, error, member, _, session_id, time_ms = header
     line += f" time: {_time(time_ms)} session: {session_id & (1 << 64) - 1:#x}"
@@ -98,6 +103,16 @@ def _entry_line(entry: Entry, *, contents: bool) -> str:
         return f"{line} error: {_error(error)}"
     reader = Reader(entry.payload, txns.HEADER_SIZE)
     return line + "".join(f" {word}" for word in _words(opcode, reader, contents=contents))
+
+
+def _members(members: Membership) -> str:
+    words = [f"members voters: {list(members.voters)} observers: {list(members.observers)}"]
+    if members.is_joint:
+        words.append(f"outgoing: {list(members.outgoing)}")
+    details = details_of(members)
+    if details is not None:
+        words += [f"server.{id_}={server}" for id_, server in sorted(details.servers.items())]
+    return " ".join(words)
 
 
 def _words(opcode: int, reader: Reader, *, contents: bool) -> Iterator[str]:
@@ -136,8 +151,11 @@ def _snapshot_lines(position: int, body: bytes, *, contents: bool) -> Iterable[s
         return ()
     row = msgpack.unpackb(body)
     if position == 0:
-        version, index, epoch, zxid = row
-        return (f"format: {version} after index: {index} epoch: {epoch} zxid: {zxid:#x}",)
+        version, index, epoch, zxid, *membership = row
+        line = f"format: {version} after index: {index} epoch: {epoch} zxid: {zxid:#x}"
+        if membership:
+            line += f" {_members(decode_membership(membership[0]))}"
+        return (line,)
     if isinstance(row, dict):
         sessions = [_session_line(*session) for session in row["sessions"]]
         return (f"treeZxid: {row['zxid']:#x} sessions: {len(sessions)}", *sessions)
