@@ -4,6 +4,8 @@ import random
 
 import pytest
 
+from ottla.broker.storage.compaction_records import LatestOffsets
+from tests.simulation.world.history import Violation
 from tests.simulation.world.plan import Plan
 from tests.simulation.world.world import Outcome, run_seed
 
@@ -50,6 +52,23 @@ def test_compaction_leaves_the_newest_of_each_key_whatever_happens(seed: int) ->
     assert outcome.counts["records compacted away"]
     assert outcome.counts["passes over compacted partitions"] > 20
     assert outcome.events["log.compacted"]
+
+
+def test_compaction_that_drops_the_newest_of_a_key_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the test above can see at all."""
+    sound = LatestOffsets.is_superseded
+
+    def is_superseded(self: LatestOffsets, key: bytes, offset: int) -> bool:
+        return sound(self, key, offset) or (offset % 7 == 0 and offset in self.offsets.values())
+
+    monkeypatch.setattr(LatestOffsets, "is_superseded", is_superseded)
+    chosen = plan(7002)
+    chosen.make_compacted(random.Random(7002))
+    with pytest.raises(BaseExceptionGroup) as raised:
+        run(chosen)
+    assert raised.group_contains(Violation, match="acknowledged is|is lost", depth=None)
 
 
 @pytest.mark.parametrize("seed", [7008, 7010])
