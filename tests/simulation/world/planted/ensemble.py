@@ -129,7 +129,10 @@ def _early_expiry() -> list[Patch]:
     return [(SessionTracker, "add", add)]
 
 
-@planted("a member does not tell the leader which sessions it heard from")
+@planted(
+    "a member does not tell the leader which sessions it heard from",
+    faults={"kill_broker": 20.0, "clock_jump": 20.0},  # where links hold, reads keep a session
+)
 def _touches_not_reported() -> list[Patch]:
     return [(Node, "_report_touches", lambda self: None)]
 
