@@ -377,7 +377,7 @@ class World:
         while missing := self._missing(tps, healed_at):
             if trio.current_time() > deadline:
                 raise NotConverged(f"{CONVERGE_S:g} s after the last fault: {'; '.join(missing)}")
-            await trio.sleep(0.5)
+            await trio.sleep(1.0)
             self._look()
         while wrong := await self._wrongly_configured():
             if trio.current_time() > deadline:

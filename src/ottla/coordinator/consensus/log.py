@@ -114,14 +114,17 @@ class Log:
 
     def check(self) -> None:
         """Assert what the class promises; costs a walk over all entries."""
-        previous: Position | Entry = self.base
+        index, epoch, zxid = self.base.index, self.base.epoch, self.base.zxid
+        payload_bytes = 0
         for entry in self._entries:
-            assert entry.index == previous.index + 1
-            assert entry.epoch >= previous.epoch
-            assert entry.zxid > previous.zxid
-            assert entry.zxid >> 32 == entry.epoch
-            previous = entry
-        assert self.payload_bytes == sum(len(entry.payload) for entry in self._entries)
+            index += 1
+            assert entry.index == index
+            assert entry.epoch >= epoch
+            assert entry.zxid > zxid
+            epoch, zxid = entry.epoch, entry.zxid
+            assert zxid >> 32 == epoch
+            payload_bytes += len(entry.payload)
+        assert self.payload_bytes == payload_bytes
 
 
 __all__ = ["Log"]
