@@ -2,6 +2,7 @@
 
 import trio
 
+from ottla.broker.controller.channels import PARTITIONS_PER_REQUEST
 from ottla.broker.controller.topics import MorePartitions, NewTopic
 from ottla.broker.ensemble import encodings, paths
 from ottla.broker.ids import TopicPartition
@@ -540,3 +541,24 @@ async def test_lost_answers_to_writes_are_settled_by_reading(autojump_clock, clu
     with trio.fail_after(5):
         assert (await create(controller, "v")).error is ErrorCode.NONE
     assert controller.state.epoch == 1
+
+
+async def test_no_request_is_about_more_partitions_than_a_loop_takes_well(autojump_clock, cluster):
+    await cluster.start(1, 2)
+    controller = await cluster.controller()
+    count = 2 * PARTITIONS_PER_REQUEST + 5
+    await create(controller, partitions=count, replication_factor=1)
+    await cluster.settle()
+    other = 3 - controller.controller_id
+    await cluster.stop(other)
+    await cluster.start(other)  # it is told of everything
+    await cluster.settle(5)
+    for recorder in cluster.recorders.values():
+        sizes = [
+            sum(len(topic.partition_states) for topic in request.topic_states)
+            for request in recorder.requests
+        ]
+        assert max(sizes) == PARTITIONS_PER_REQUEST
+        assert len(recorder.leaders) == count
+    held = len(controller.state.partitions_on(other))
+    assert len(cluster.recorders[other].roles) == held

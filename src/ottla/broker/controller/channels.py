@@ -6,8 +6,9 @@ A message is sent again until it is answered; only the end of the broker's regis
 controller's reign, ends that.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol, TypeVar
 
 import trio
@@ -28,6 +29,8 @@ from ottla.protocol.kafka.messages.update_metadata import (
 from ottla.runtime.interfaces import Events
 
 RETRY_S = 0.1
+PARTITIONS_PER_REQUEST = 400
+"""What is built, encoded, decoded or applied at once holds a loop for some milliseconds."""
 
 
 class Link(Protocol):
@@ -155,21 +158,27 @@ class BrokerChannel:
         if pending.full or pending.roles:
             await self._send_roles(pending)
         if pending.metadata_due:
-            await self._send_metadata(pending.metadata, full=False)
+            await self._send_metadata(pending.metadata)
         self._told = goal
         progress, self._progress = self._progress, trio.Event()
         progress.set()
 
     async def _send_metadata(
-        self, partitions: tuple[()] | dict[TopicPartition, None], *, full: bool
+        self, partitions: Iterable[TopicPartition], *, full: bool = False
     ) -> None:
-        def build() -> UpdateMetadataRequest:
-            return requests.update_metadata(self._cluster, self.broker.id, partitions, full=full)
+        """What is known of `partitions`, perhaps nothing but the brokers; `full`: all there are."""
 
-        answer = await self._deliver(
-            build, requests.UPDATE_METADATA_VERSION, UpdateMetadataResponse
-        )
-        self._report(answer.error_code, "UpdateMetadata")
+        def build(part: list[TopicPartition], is_all: bool) -> UpdateMetadataRequest:
+            return requests.update_metadata(self._cluster, self.broker.id, part, full=is_all)
+
+        parts = _parts(self._cluster.partitions if full else partitions)
+        for part in parts:
+            answer = await self._deliver(
+                partial(build, part, full and len(parts) == 1),
+                requests.UPDATE_METADATA_VERSION,
+                UpdateMetadataResponse,
+            )
+            self._report(answer.error_code, "UpdateMetadata")
 
     async def _send_stop(self, partitions: dict[TopicPartition, bool]) -> None:
         def build() -> StopReplicaRequest:
@@ -195,14 +204,18 @@ class BrokerChannel:
 
     async def _send_roles(self, pending: _Pending) -> None:
         roles = pending.roles
+        if pending.full:
+            held = self._cluster.partitions_on(self.broker.id)
+            roles = {tp: roles.get(tp, False) for tp in held} | roles
+        parts = _parts(roles)
+        for part in parts:
+            is_all = pending.full and len(parts) == 1
+            await self._send_some_roles({tp: roles[tp] for tp in part}, is_all)
 
+    async def _send_some_roles(self, roles: dict[TopicPartition, bool], is_all: bool) -> None:
         def build() -> LeaderAndIsrRequest:
-            partitions = roles
-            if pending.full:
-                held = self._cluster.partitions_on(self.broker.id)
-                partitions = {tp: roles.get(tp, False) for tp in held}
             return requests.leader_and_isr(
-                self._cluster, self.broker.id, partitions, self._listener, full=pending.full
+                self._cluster, self.broker.id, roles, self._listener, full=is_all
             )
 
         answer = await self._deliver(build, requests.LEADER_AND_ISR_VERSION, LeaderAndIsrResponse)
@@ -255,6 +268,13 @@ class BrokerChannel:
             partition=None if tp is None else str(tp),
         )
         return True
+
+
+def _parts(tps: Iterable[TopicPartition]) -> list[list[TopicPartition]]:
+    """What goes into one request after the other; the last is never left out, empty or not."""
+    every = list(tps)
+    starts = range(0, max(len(every), 1), PARTITIONS_PER_REQUEST)
+    return [every[at : at + PARTITIONS_PER_REQUEST] for at in starts]
 
 
 class Channels:

@@ -128,9 +128,9 @@ def update_metadata(
     *,
     full: bool,
 ) -> UpdateMetadataRequest:
-    """All live brokers, and what is known of `partitions` (with `full`: of every partition)."""
+    """All live brokers, and what is known of `partitions`; `full` says that these are all."""
     topics: dict[str, UpdateMetadataTopicState] = {}
-    for tp in cluster.partitions if full else partitions:
+    for tp in partitions:
         described = _describe(cluster, tp)
         if described is None:
             continue

@@ -46,6 +46,9 @@ from ottla.protocol.kafka.messages.stop_replica import (
 )
 from ottla.runtime.interfaces import Address
 
+ROLES_PER_STEP = 5
+"""Partitions that take their roles, and perhaps make their logs, before others get their turn."""
+
 
 @dataclass(frozen=True, slots=True)
 class TopicSettings:
@@ -121,7 +124,7 @@ class ReplicaSet:
             self.controller_epoch = ControllerEpoch(request.controller_epoch)
             for live in request.live_leaders:
                 self._known[BrokerId(live.broker_id)] = Address(live.host_name, live.port)
-            # Everything that waits comes first, so that the roles change in one step.
+            # What waits for the ensemble comes first, so that the roles change soon after another.
             await self._topics.read_topics(
                 topic.topic_name
                 for topic in request.topic_states
@@ -138,6 +141,11 @@ class ReplicaSet:
             errors: list[tuple[TopicId, TopicPartition, ErrorCode]] = []
             for topic in request.topic_states:
                 for state in topic.partition_states:
+                    if len(errors) % ROLES_PER_STEP == ROLES_PER_STEP - 1:
+                        await trio.lowlevel.checkpoint()
+                        refused = self.fence(request.controller_epoch, request.broker_epoch)
+                        if refused:
+                            return LeaderAndIsrResponse(error_code=refused)
                     tp = TopicPartition(topic.topic_name, state.partition_index)
                     code = self._take_role(tp, topic.topic_id, state)
                     errors.append((topic.topic_id, tp, code))

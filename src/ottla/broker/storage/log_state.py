@@ -130,12 +130,18 @@ class LogState:
         return self._truncations
 
     def set_topic_id(self, topic_id: TopicId) -> None:
-        """Write the topic id next to the log, durably, once."""
+        """Write the topic id next to the log, once.
+
+        Not synced: one that a crash has cut short is taken for none, and written again. Thousands
+        of logs may be made at once, and each sync takes its time.
+        """
         if self.topic_id != topic_id:
-            self._disk.replace(
-                f"{self.directory}/{files.PARTITION_METADATA}",
-                files.encode_partition_metadata(topic_id),
-            )
+            file = self._disk.open(f"{self.directory}/{files.PARTITION_METADATA}")
+            try:
+                file.truncate(0)
+                file.append(files.encode_partition_metadata(topic_id))
+            finally:
+                file.close()
             self.topic_id = topic_id
 
     def _failed(self, what: str, error: OSError) -> KafkaStorageError:
