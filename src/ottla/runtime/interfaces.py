@@ -54,6 +54,14 @@ class File(Protocol):
 
     def truncate(self, size: int) -> None: ...
 
+    def reserve(self, size: int) -> None:
+        """Have room for `size` bytes in all, as zeros that `size()` does not count.
+
+        A sync of appends within it has less to write. A crash leaves the zeros, `truncate` removes
+        them. Without room, or on a file system that cannot, nothing happens.
+        """
+        ...
+
     def sync_now(self) -> None:
         """Block until everything written is on stable storage; for start-up and clean stops."""
         ...

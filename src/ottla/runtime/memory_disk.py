@@ -144,6 +144,9 @@ class MemoryFile:
         self._disk.used_bytes += len(self._content.live) - before
         self._content.pending.append(write)
 
+    def reserve(self, size: int) -> None:
+        """There is nothing to be gained in memory."""
+
     def sync_now(self) -> None:
         self._require_open()
         self._disk.require_working(self._path)

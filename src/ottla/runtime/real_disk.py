@@ -100,6 +100,10 @@ class RealFile:
         os.ftruncate(self._fd, size)
         self._size = size
 
+    def reserve(self, size: int) -> None:
+        with contextlib.suppress(OSError):
+            os.posix_fallocate(self._fd, 0, size)
+
     def sync_now(self) -> None:
         os.fdatasync(self._fd)
 

@@ -208,7 +208,8 @@ def _recover(disk: Disk, directory: str, snapshot: Snapshot | None, events: Even
     for path in paths[_first_needed(disk, paths, at) :]:
         cut_to = txn_log.read_segment(disk, path, content, is_last=path is paths[-1])
         if cut_to is not None:
-            events.warning("coordinator_store.tail_repaired", file=path, kept_bytes=cut_to)
+            if not txn_log.is_reserved(disk, path, cut_to):
+                events.warning("coordinator_store.tail_repaired", file=path, kept_bytes=cut_to)
             file = disk.open(path, create=False)
             file.truncate(cut_to)
             file.close()

@@ -9,7 +9,8 @@
 damaged record below the largest `safe` is a hole in synced data and an error; above it, it is the
 tail that a crash tore, and is cut off. A block whose first index is at or below the last one drops
 the log's tail from there (a conflict, Raft 3.5). A segment that does not follow the one before it
-starts the log anew (a snapshot was installed). Names ascend; the zxid is that of the segment's
+starts the log anew (a snapshot was installed). Behind the last record of the newest segment there
+may be zeros, reserved for what comes. Names ascend; the zxid is that of the segment's
 first entry wherever that keeps the order.
 """
 
@@ -33,6 +34,8 @@ from ottla.runtime.interfaces import Disk, File
 FORMAT = 1
 PREFIX = "log."
 SEGMENT_BYTES = 64 * 1024 * 1024
+RESERVED_BYTES = 4 * 1024 * 1024
+"""So far ahead the file is long already: a sync then writes data alone, and no new length."""
 _HEADER, _WRITE = 0, 1
 
 
@@ -103,9 +106,9 @@ def segment_base(disk: Disk, path: str) -> Position | None:
 
 
 def read_segment(disk: Disk, path: str, content: LogContent, *, is_last: bool) -> int | None:
-    """Add a segment to `content`; the length to cut it to, when a crash tore its tail.
+    """Add a segment to `content`; the length to cut it to, when a crash left more.
 
-    Raises CorruptStore.
+    That is a torn write, or zeros that were reserved for later ones. Raises CorruptStore.
     """
     data = disk.read(path)
     safe = 0
@@ -126,6 +129,15 @@ def read_segment(disk: Disk, path: str, content: LogContent, *, is_last: bool) -
     if end < safe:
         raise CorruptStore(f"{path} is damaged at offset {end}, below the synced {safe} bytes")
     return end
+
+
+def is_reserved(disk: Disk, path: str, position: int) -> bool:
+    """Whether there is nothing but zeros behind `position`."""
+    file = disk.open(path, create=False)
+    try:
+        return not file.read_at(position, file.size() - position).strip(b"\0")
+    finally:
+        file.close()
 
 
 def _safe_behind(data: bytes, position: int, path: str) -> int:
@@ -191,6 +203,7 @@ class SegmentWriter:
         self._directory = directory
         self._last_name = last_name
         self._file: File | None = None
+        self._reserved = 0
         self._safe = 0
 
     @property
@@ -212,7 +225,12 @@ class SegmentWriter:
         ]
         row.extend(block.encode() for block in persist.blocks)
         assert self._file is not None
-        self._file.append(head + frame(msgpack.packb(row)))
+        record = head + frame(msgpack.packb(row))
+        end = self._file.size() + len(record)
+        if end > self._reserved:
+            self._reserved = end + RESERVED_BYTES
+            self._file.reserve(self._reserved)
+        self._file.append(record)
 
     def _begin(self, persist: Persist, after: Position, hard: HardState) -> bytes:
         first = persist.blocks[0].entries[0].zxid if persist.blocks else after.zxid + 1
@@ -221,7 +239,7 @@ class SegmentWriter:
         self._file = self._disk.open(path)
         assert self._file.size() == 0
         self._disk.sync_dir(self._directory)
-        self._safe = 0
+        self._safe = self._reserved = 0
         return frame(msgpack.packb([_HEADER, FORMAT, *after, hard.epoch, hard.vote]))
 
     async def sync(self) -> None:
@@ -236,6 +254,7 @@ class SegmentWriter:
     def roll(self) -> None:
         """End the segment; the next write begins another. Blocks for one sync."""
         if self._file is not None:
+            self._file.truncate(self._file.size())  # what was reserved
             self._file.sync_now()
             self._file.close()
             self._file = None
@@ -253,6 +272,7 @@ __all__ = [
     "CorruptStore",
     "LogContent",
     "SegmentWriter",
+    "is_reserved",
     "read_segment",
     "remove_stillborn",
     "segment_base",

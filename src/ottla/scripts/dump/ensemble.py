@@ -41,9 +41,9 @@ def dump_txn_log(path: Path, *, contents: bool) -> list[str]:
             except (ValueError, DecodeError, ProtocolError, msgpack.UnpackException) as error:
                 return [f"Damage in {path.absolute()}", f"at position {position}: {error}"]
             end = position + PREFIX_SIZE + len(body)
-        if end == len(data):
-            return []
         rest = bytes(data[end:])
+    if end and not rest.strip(b"\0"):  # nothing, or what was reserved for later writes
+        return []
     whole = sum(1 for _ in later_records(rest, 0))
     what = f"{len(rest)} bytes from position {end} on are no record"
     if whole:
