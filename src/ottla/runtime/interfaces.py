@@ -130,6 +130,16 @@ class Stream(Protocol):
         """Wait for bytes, put them in `buffer`; 0 at the peer's clean end. ConnectionLost."""
         ...
 
+    async def receive_while(
+        self, buffer: Callable[[], memoryview], take: Callable[[int], bool]
+    ) -> bool:
+        """As `receive_into`, again and again, for as long as `take` is content.
+
+        `buffer` says where bytes go, `take` is told how many came; neither may wait. What `take`
+        raises comes out of here. False at the peer's clean end, else True. ConnectionLost.
+        """
+        ...
+
     def send_nowait(self, data: BytesLike) -> int:
         """Hand over what can go without waiting; how many bytes went (0: full). ConnectionLost."""
         ...

@@ -14,10 +14,12 @@ import errno
 import os
 import socket
 from collections import deque
+from collections.abc import Callable
 
 import trio
 
 from ottla.runtime.interfaces import Address, BytesLike, ConnectionLost, File, Network
+from ottla.runtime.readiness import receive_each
 
 _BUFFER_BYTES = 64 * 1024
 _EPHEMERAL_FIRST = 49_152
@@ -81,6 +83,11 @@ class MemoryStream:
             if pipe.ended:
                 return 0
             await pipe.wait_change()
+
+    async def receive_while(
+        self, buffer: Callable[[], memoryview], take: Callable[[int], bool]
+    ) -> bool:
+        return await receive_each(self, buffer, take)
 
     def send_nowait(self, data: BytesLike) -> int:
         self._require_open()

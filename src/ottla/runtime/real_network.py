@@ -11,10 +11,12 @@ Every failure of a connected socket is a `ConnectionLost`; the errno stays in it
 import errno
 import os
 import socket
+from collections.abc import Callable
 
 import trio
 
 from ottla.runtime.interfaces import Address, BytesLike, ConnectionLost, Events, File, Network
+from ottla.runtime.readiness import Readers
 from ottla.runtime.real_disk import RealFile
 
 STREAK_MAX = 16  # receives or accepts without a wait before other tasks get their turn
@@ -78,6 +80,36 @@ class RealStream:
             except (OSError, trio.ClosedResourceError) as error:
                 raise self._lost(error) from error
 
+    async def receive_while(
+        self, buffer: Callable[[], memoryview], take: Callable[[int], bool]
+    ) -> bool:
+        recv_into = self._sock.recv_into
+
+        def ready() -> bool | None:
+            for _ in range(STREAK_MAX):
+                room = buffer()
+                try:
+                    count = recv_into(room)
+                except BlockingIOError:
+                    return None
+                except OSError as error:
+                    raise self._lost(error) from error
+                if count == 0:
+                    return False
+                if not take(count):
+                    return True
+                if count < len(room) or self._fd < 0:
+                    return None
+            return None
+
+        if self._fd < 0:
+            raise self._lost(trio.ClosedResourceError())
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            return await Readers.of_this_run().wait(self._fd, ready)
+        except trio.ClosedResourceError as error:
+            raise self._lost(error) from error
+
     def send_nowait(self, data: BytesLike) -> int:
         try:
             return self._sock.send(data)
@@ -127,6 +159,7 @@ class RealStream:
         if self._fd < 0:
             return
         trio.lowlevel.notify_closing(self._fd)
+        Readers.closing(self._fd)
         self._fd = -1
         self._drained = False  # a receive finds the closed socket, not a poller without one
         self._sock.close()

@@ -5,12 +5,13 @@ tasks, as with every Stream. Key and trust stores are PEM files.
 """
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
 from ottla.runtime.interfaces import Address, BytesLike, ConnectionLost, File, Stream
+from ottla.runtime.readiness import receive_each
 
 _RECORD_BYTES = 16384
 _CHUNK_BYTES = 256 * 1024
@@ -161,6 +162,11 @@ class TlsStream:
                 return 0
             except ssl.SSLError as error:
                 raise self._broken(error) from error
+
+    async def receive_while(
+        self, buffer: Callable[[], memoryview], take: Callable[[int], bool]
+    ) -> bool:
+        return await receive_each(self, buffer, take)
 
     def send_nowait(self, data: BytesLike) -> int:
         """How much was taken; some of it may still be `pending`, which takes a `flush`."""

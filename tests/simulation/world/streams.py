@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ottla.runtime.interfaces import Address, ConnectionLost
+from ottla.runtime.readiness import receive_each
 
 if TYPE_CHECKING:
     from tests.simulation.world.network import Fabric
@@ -156,6 +157,9 @@ class SimStream:
             if flow.ended:
                 return 0
             await flow.wait_readable()
+
+    async def receive_while(self, buffer, take):
+        return await receive_each(self, buffer, take)
 
     def send_nowait(self, data) -> int:
         self._require_open()

@@ -10,7 +10,7 @@ The reader and the writer end together: at the peer's end, a lost connection, a 
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import trio
@@ -66,6 +66,7 @@ class Connection:
     """
 
     __slots__ = (
+        "_awaited",
         "_context",
         "_dispatcher",
         "_events",
@@ -77,7 +78,9 @@ class Connection:
         "_room",
         "_running",
         "_scope",
+        "_start",
         "_stream",
+        "_todo",
         "_writer_started",
         "_writing",
         "last_active",
@@ -101,6 +104,9 @@ class Connection:
         self._queued_bytes = 0
         self._idle = trio.lowlevel.ParkingLot()  # the writer, when nothing is queued
         self._room = trio.lowlevel.ParkingLot()  # the reader, when too much is
+        self._todo: Iterator[memoryview] = iter(())  # frames of the last receive
+        self._awaited: Later | None = None  # what the reader waits for before the next of them
+        self._start: Callable[..., None] = _cannot_start
         self._running = 0  # replies that a handler is working on
         self._scope = trio.CancelScope()
         self._writer_started = False
@@ -159,43 +165,70 @@ class Connection:
         )
 
     async def _read_frames(self, start: Callable[..., None]) -> None:
-        receive = self._stream.receive_into
-        frames = self._frames
+        self._start = start
+        receive_while = self._stream.receive_while
+        while await receive_while(self._frames.buffer, self._take):
+            await self._wait_and_handle()
+        if self._frames.pending:
+            self._refuse("closed in the middle of a request", "", self._limits.max_frame)
+
+    def _take(self, count: int) -> bool:
+        """Handle the frames that came; False when it takes waiting before more can be read."""
+        self._todo = iter(self._frames.received(count))
+        return self._handle()
+
+    async def _wait_and_handle(self) -> None:
+        """Wait for what the reader waits for, then handle the other frames of that receive."""
+        while True:
+            later, self._awaited = self._awaited, None
+            if later is not None:
+                await self._finish_now(later, self._start)
+            await self._wait_room()
+            if self._handle():
+                return
+
+    def _handle(self) -> bool:
+        """Handle frames until all are, or it takes waiting: False."""
         call = self._dispatcher.call
         context = self._context
-        flush_bytes = min(FLUSH_BYTES, self._limits.max_queued_bytes)
-        while count := await receive(frames.buffer()):
-            now = trio.current_time()
-            self.last_active = now
-            out: Parts = []
-            out_bytes = 0
-            for frame in frames.received(count):
-                answer = call(frame, context, now)
-                if answer is None:
+        limits = self._limits
+        flush_bytes = min(FLUSH_BYTES, limits.max_queued_bytes)
+        start = self._start
+        now = trio.current_time()
+        self.last_active = now
+        out: Parts = []
+        out_bytes = 0
+        for frame in self._todo:
+            answer = call(frame, context, now)
+            if answer is None:
+                continue
+            if type(answer) is list:
+                out += answer
+                out_bytes += len(answer[0])
+                if out_bytes < flush_bytes:
                     continue
-                if type(answer) is list:
-                    out += answer
-                    out_bytes += len(answer[0])
-                    if out_bytes < flush_bytes:
-                        continue
-                self._send_or_queue(out, start)
-                out, out_bytes = [], 0
-                if type(answer) is Later:
-                    if answer.must_wait:
-                        await self._finish_now(answer, start)
-                    else:
-                        self._enqueue(answer, start)
-                await self._wait_room()
-            if out:
-                self._send_or_queue(out, start)
-                await self._wait_room()
-        if frames.pending:
-            self._refuse("closed in the middle of a request", "", self._limits.max_frame)
+            self._send_or_queue(out, start)
+            out, out_bytes = [], 0
+            if type(answer) is Later:
+                if answer.must_wait:
+                    self._awaited = answer
+                    return False
+                self._enqueue(answer, start)
+            if not self._has_room():
+                return False
+        if out:
+            self._send_or_queue(out, start)
+        return self._has_room()
+
+    def _has_room(self) -> bool:
+        limits = self._limits
+        return (
+            len(self._queue) < limits.max_queued and self._queued_bytes <= limits.max_queued_bytes
+        )
 
     async def _wait_room(self) -> None:
         """Wait until the peer has taken enough of the replies it is owed."""
-        limits = self._limits
-        while len(self._queue) >= limits.max_queued or self._queued_bytes > limits.max_queued_bytes:
+        while not self._has_room():
             await self._room.park()
 
     async def _finish_now(self, later: Later, start: Callable[..., None]) -> None:
@@ -292,6 +325,10 @@ class Connection:
             await self._stream.wait_writable()
             self.last_active = trio.current_time()
         self.last_active = trio.current_time()
+
+
+def _cannot_start(*_: object) -> None:
+    raise AssertionError("nothing is read yet")
 
 
 def _joined(parts: Parts) -> Parts:
