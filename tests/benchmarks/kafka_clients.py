@@ -17,6 +17,7 @@ from tests.benchmarks.machine import cpu_seconds
 from tests.benchmarks.rdkafka import TIMEOUT_S, percentile
 
 _CONSUME_BATCH = 10_000
+_FILL_BATCH_BYTES = 100_000  # so that what a fetch of 1 MB gets hardly depends on chance
 _VALUES = 64
 _WORDS = [b"order", b"customer", b"price", b"status", b"created", b"shipped", b"open", b"region"]
 
@@ -120,7 +121,12 @@ def produce(target: Target, size: int, acks: str, codec: str, seconds: float) ->
 def fill(target: Target, size: int, codec: str, records: int) -> None:
     """Give a topic `records` values, for consumers to read."""
     producer = Producer(
-        {"bootstrap.servers": target.bootstrap, "compression.type": codec, "linger.ms": 20}
+        {
+            "bootstrap.servers": target.bootstrap,
+            "compression.type": codec,
+            "linger.ms": 20,
+            "batch.size": _FILL_BATCH_BYTES,
+        }
     )
     pool = values(size)
     for index in range(records):

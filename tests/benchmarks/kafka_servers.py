@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,7 +88,7 @@ def _fetched(libs: Path) -> Path:
     return libs
 
 
-class Server:
+class Server(ABC):
     """One or more broker processes of one kind; `start` and `end` as often as wanted."""
 
     name = ""
@@ -111,9 +112,9 @@ class Server:
     def data(self, broker: int) -> Path:
         return self.home / f"data-{broker}"
 
+    @abstractmethod
     def commands(self) -> list[list[str]]:
         """One for each process, in the order in which they are started."""
-        raise NotImplementedError
 
     def start(self) -> None:
         """Start all processes; they may not be up yet."""
@@ -122,7 +123,11 @@ class Server:
             for command in self.commands():
                 self._processes.append(
                     subprocess.Popen(
-                        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                        command,
+                        cwd=ROOT,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
                     )
                 )
 
