@@ -9,11 +9,16 @@ from tests.simulation.world.planted import PLANTED, Catch, find, plant, table
 pytestmark = pytest.mark.slow
 
 QUICKLY_FOUND = (
-    "ack_before_sync",
-    "ephemerals_stay",
-    "no_duplicate_check",
-    "unclean_election",
-    "epoch_not_raised",
+    "commit_kept_once",
+    "decided_without_the_pending",
+    "deletion_forgotten",
+    "fetch_counts_as_append",
+    "generation_not_raised",
+    "high_watermark_of_the_leader",
+    "lost_watch",
+    "producer_ids_given_twice",
+    "snapshot_without_sessions",
+    "watch_after_the_read",
 )
 
 

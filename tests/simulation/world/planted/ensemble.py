@@ -146,7 +146,7 @@ def _snapshot_without_sessions() -> list[Patch]:
         self.sessions = {each: kept[each] for each in kept if each in self.ephemerals}
         chunks = list(original(self))
         self.sessions = kept
-        return iter(chunks)
+        yield from chunks
 
     return [(Tree, "dump", dump)]
 
