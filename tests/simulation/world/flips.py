@@ -19,18 +19,25 @@ _UNCOVERED = frozenset((*range(8), *range(12, 16)))
 
 @dataclass(eq=False)
 class Place:
-    """A bit of a file; `flip` and `undo` may alternate."""
+    """A bit of a file; `flip` and `undo` may alternate.
+
+    `around`: a part of the file that holds it, and where that begins.
+    """
 
     node: Node
     path: str
     offset: int
     bit: int
+    around: tuple[int, bytes]
     _flip: Flip | None = None
 
     def flip(self) -> None:
-        """No longer if the file has gone or became shorter."""
+        """Only as long as the file is there and has the same around that place."""
         disk = self.node.disk
-        if disk.exists(self.path) and self.offset < len(disk.read(self.path)):
+        if not disk.exists(self.path):
+            return
+        start, part = self.around
+        if disk.read(self.path)[start : start + len(part)] == part:
             self._flip = disk.flip_bit(self.path, self.offset, self.bit)
 
     def undo(self) -> None:
@@ -46,13 +53,15 @@ def in_partition_log(node: Node, tp: TopicPartition, rng: random.Random) -> Plac
         return None
     names = [name for name in node.disk.list_dir(directory) if name.endswith(".log")]
     path = f"{directory}/{rng.choice(names)}" if names else ""
-    batches = list(iter_headers(node.disk.read(path))) if names else []
+    data = node.disk.read(path) if names else b""
+    batches = list(iter_headers(data))
     if not batches:
         return None
     # The newest batches are what others read.
     start, header = rng.choice(batches[-3:] if rng.random() < 0.5 else batches)
     within = rng.choice([at for at in range(header.size) if at not in _UNCOVERED])
-    return Place(node, path, start + within, rng.randrange(8))
+    around = start, data[start : start + header.size]
+    return Place(node, path, start + within, rng.randrange(8), around)
 
 
 def in_store(node: Node, rng: random.Random) -> Place | None:
@@ -75,7 +84,7 @@ def in_store(node: Node, rng: random.Random) -> Place | None:
     if logs and chosen == logs[-1]:
         rows = [msgpack.unpackb(body) for _, body in leading_records(data)]
         size = max((row[1] for row in rows if row[0] == 1), default=0)
-    return Place(node, path, rng.randrange(size), rng.randrange(8)) if size else None
+    return Place(node, path, rng.randrange(size), rng.randrange(8), (0, data)) if size else None
 
 
 def _zxid(name: str) -> int:
