@@ -272,3 +272,30 @@ def test_page_lost_in_a_large_index_is_told(page: int) -> None:
         with pytest.raises(InsaneIndex):
             index.load(1 << 30)
     assert times.last() == (NOW_MS + 39_999, 399_990)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_topic_id_is_on_the_disk_with_the_first_records(seed: int) -> None:
+    """Else a log could be taken for that of a topic which was made anew under its name."""
+    for is_async in (False, True):
+        disk = MemoryDisk()
+        log = open_log(disk, CONFIG)
+        log.set_topic_id(UUID(int=5))
+        append(log, batch(b"value"))
+        if is_async:
+            await log.flush_async()
+        else:
+            log.flush()
+        disk.crash(random.Random(seed))
+        assert open_log(disk, CONFIG, clean=False).topic_id == UUID(int=5)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_topic_id_that_a_crash_has_cut_short_is_taken_for_none(seed: int) -> None:
+    disk = MemoryDisk()
+    open_log(disk, CONFIG).set_topic_id(UUID(int=5))
+    disk.crash(random.Random(seed))
+    log = open_log(disk, CONFIG, clean=False)
+    assert log.topic_id in (None, UUID(int=5))
+    log.set_topic_id(UUID(int=5))
+    assert open_log(disk, CONFIG).topic_id == UUID(int=5)

@@ -56,6 +56,13 @@ class FlushingLog(LogState):
     def flush(self) -> None:
         """Block until everything appended is on stable storage."""
         try:
+            if self._owes_topic_id:
+                file = self._disk.open(f"{self.directory}/{files.PARTITION_METADATA}")
+                try:
+                    file.sync_now()
+                finally:
+                    file.close()
+                self._owes_topic_id = False
             for segment in self._unflushed():
                 segment.flush_now()
             self._finish_flush()
@@ -68,6 +75,8 @@ class FlushingLog(LogState):
         end = self.log_end
         truncations = self._truncations
         try:
+            if self._owes_topic_id:
+                await self._sync_topic_id()
             for segment in self._unflushed():
                 if segment in self._segments.all and not self.is_closed:
                     await segment.flush()
@@ -77,6 +86,14 @@ class FlushingLog(LogState):
         except OSError as error:
             raise self._flush_failed(error) from error
         self._flushed_to(end)
+
+    async def _sync_topic_id(self) -> None:
+        file = self._disk.open(f"{self.directory}/{files.PARTITION_METADATA}")
+        try:
+            await file.sync()
+        finally:
+            file.close()
+        self._owes_topic_id = False
 
     def _flush_failed(self, error: OSError) -> KafkaStorageError:
         self.flush_error = self._failed("flush", error)

@@ -32,6 +32,7 @@ class LogState:
         "_now_ms",
         "_owes_cut",
         "_owes_recovery_point",
+        "_owes_topic_id",
         "_owner",
         "_reader",
         "_segments",
@@ -80,6 +81,7 @@ class LogState:
         self._failing = False
         self._owes_cut = False  # what a cut has to leave on the disk is not all there yet
         self._owes_recovery_point = False
+        self._owes_topic_id = False  # it is written, and not synced
         self._owner: LogOwner | None = None
         self.settlings = Signal()
         self.epochs = LeaderEpochs()
@@ -132,8 +134,8 @@ class LogState:
     def set_topic_id(self, topic_id: TopicId) -> None:
         """Write the topic id next to the log, once.
 
-        Not synced: one that a crash has cut short is taken for none, and written again. Thousands
-        of logs may be made at once, and each sync takes its time.
+        It is synced with the first records. Thousands of logs may be made at once, and each sync
+        takes its time; one that a crash has cut short is taken for none, and written again.
         """
         if self.topic_id != topic_id:
             file = self._disk.open(f"{self.directory}/{files.PARTITION_METADATA}")
@@ -143,6 +145,7 @@ class LogState:
             finally:
                 file.close()
             self.topic_id = topic_id
+            self._owes_topic_id = True
 
     def _failed(self, what: str, error: OSError) -> KafkaStorageError:
         """Tell the directory, which decides what is to become of it; what to raise."""
