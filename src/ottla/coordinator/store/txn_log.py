@@ -34,8 +34,11 @@ from ottla.runtime.interfaces import Disk, File
 FORMAT = 1
 PREFIX = "log."
 SEGMENT_BYTES = 64 * 1024 * 1024
-RESERVED_BYTES = 4 * 1024 * 1024
-"""So far ahead the file is long already: a sync then writes data alone, and no new length."""
+RESERVED_BYTES = 64 * 1024
+RESERVED_WRITES = 32
+"""So far ahead, or for so many writes like the last one, the file is long already: a sync then
+writes data alone, and no new length. A quiet member takes little from a disk that is nearly full.
+"""
 _HEADER, _WRITE = 0, 1
 
 
@@ -228,7 +231,7 @@ class SegmentWriter:
         record = head + frame(msgpack.packb(row))
         end = self._file.size() + len(record)
         if end > self._reserved:
-            self._reserved = end + RESERVED_BYTES
+            self._reserved = end + max(RESERVED_BYTES, RESERVED_WRITES * len(record))
             self._file.reserve(self._reserved)
         self._file.append(record)
 
