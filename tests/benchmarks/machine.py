@@ -1,8 +1,10 @@
 """What the figures were measured on, and what the kernel says of processes."""
 
+import contextlib
 import os
 import platform
 import sys
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -43,9 +45,28 @@ def resident_mb(pid: int) -> float:
     return int(_field(Path(f"/proc/{pid}/status"), "VmRSS").split()[0]) * 1024 / 1e6
 
 
+@contextlib.contextmanager
+def ahead(pids: Sequence[int]) -> Iterator[None]:
+    """Run processes ahead of the machine's other work for a while. PermissionError unless root."""
+    normal = os.sched_param(0)
+    for tid in _threads(pids):
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setscheduler(tid, os.SCHED_RR, os.sched_param(1))
+    try:
+        yield
+    finally:
+        for tid in _threads(pids):
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setscheduler(tid, os.SCHED_OTHER, normal)
+
+
+def _threads(pids: Sequence[int]) -> list[int]:
+    return [int(task.name) for pid in pids for task in Path(f"/proc/{pid}/task").glob("*")]
+
+
 def progress(text: str) -> None:
     """Say on stderr what is being measured; stdout is for the figures."""
     print(text, file=sys.stderr, flush=True)
 
 
-__all__ = ["cpu_seconds", "description", "progress", "resident_mb"]
+__all__ = ["ahead", "cpu_seconds", "description", "progress", "resident_mb"]

@@ -13,6 +13,7 @@ Processes and their directory are gone at the end. Progress goes to stderr.
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -73,7 +74,7 @@ def _plan(options: argparse.Namespace, home: Path, libs: Path) -> Plan:
     plan = Plan(
         home, libs, seconds=options.seconds, warmup=options.warmup,
         sizes=options.members, values=options.values, read_shares=options.reads,
-        shapes=options.shapes, znodes=options.znodes,
+        shapes=options.shapes, znodes=options.znodes, ahead=options.ahead,
     )  # fmt: skip
     if options.quick:
         plan = replace(
@@ -82,6 +83,10 @@ def _plan(options: argparse.Namespace, home: Path, libs: Path) -> Plan:
             shapes=plan.shapes[:1] + plan.shapes[-1:], znodes=min(plan.znodes, 100_000),
         )  # fmt: skip
     return plan
+
+
+def _end(_number: int, _frame: object) -> None:
+    sys.exit(143)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -112,9 +117,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--warmup", type=float, default=25.0, help="seconds, of each server")
     parser.add_argument("--znodes", type=int, default=1_000_000)
     parser.add_argument("--max-seconds", type=float, default=3600.0)
+    parser.add_argument(
+        "--ahead",
+        action="store_true",
+        help="run ahead of the machine's other work while measured (needs root)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--directory", help="where the servers' data goes; it has to be on a disk")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _end)  # by way of what ends the servers
     described = machine.description() | {"Apache ZooKeeper": VERSION}
     with tempfile.TemporaryDirectory(prefix="ottla-compare-", dir=options.directory) as home:
         try:
