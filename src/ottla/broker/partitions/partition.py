@@ -95,6 +95,8 @@ class Partition:
         self._committed_subscribers = Subscribers()
         self._end_subscribers = Subscribers()
         log.on_settled = self._on_settled
+        # Transactions that a recovery has seen to end, below what was known to be committed.
+        log.forget_replicated(self.high_watermark)
 
     # Roles
 
