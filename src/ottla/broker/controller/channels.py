@@ -241,6 +241,8 @@ class BrokerChannel:
     async def _deliver(self, build: Callable[[], Message], version: int, answer_type: type[T]) -> T:
         """Send what `build` makes until it is answered; it is built anew for every attempt."""
         while True:
+            # Its registration may have ended in the very moment of its last answer.
+            await trio.lowlevel.checkpoint_if_cancelled()
             try:
                 answer = await self._link.request(
                     build(), version=version, timeout_s=self._timeout_s
