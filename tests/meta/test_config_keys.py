@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from ottla.config import inert_keys
 from ottla.config.broker import BROKER_KEYS
 from ottla.config.coordinator import COORDINATOR_KEYS
 from ottla.config.keys_log import TOPIC
@@ -49,3 +50,7 @@ def test_keys_that_are_read_have_rows() -> None:
     known = {**BROKER_KEYS, **COORDINATOR_KEYS, **TOPIC}
     unknown = {name for name in _READ.findall(readers()) if "." in name} - known.keys()
     assert not unknown
+
+
+def test_no_key_both_acts_and_is_called_inert() -> None:
+    assert not inert_keys.BROKER & BROKER_KEYS.keys()

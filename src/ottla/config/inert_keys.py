@@ -43,7 +43,7 @@ metadata.log.max.record.bytes.between.snapshots metadata.log.max.snapshot.interv
 metadata.log.segment.bytes metadata.log.segment.min.bytes metadata.log.segment.ms
 metadata.max.idle.interval.ms metadata.max.retention.bytes metadata.max.retention.ms
 metric.reporters metrics.num.samples metrics.recording.level metrics.sample.window.ms
-num.io.threads num.network.threads num.replica.alter.log.dirs.threads
+num.io.threads num.network.threads
 offsets.commit.required.acks password.encoder.cipher.algorithm password.encoder.iterations
 password.encoder.key.length password.encoder.keyfactory.algorithm password.encoder.old.secret
 password.encoder.secret principal.builder.class producer.purgatory.purge.interval.requests
@@ -61,7 +61,7 @@ remote.log.metadata.manager.listener.name remote.log.reader.max.pending.tasks
 remote.log.reader.threads remote.log.storage.manager.class.name
 remote.log.storage.manager.class.path remote.log.storage.manager.impl.prefix
 remote.log.storage.system.enable replica.alter.log.dirs.io.max.bytes.per.second
-replica.selector.class replica.socket.receive.buffer.bytes replication.quota.window.num
+replica.socket.receive.buffer.bytes replication.quota.window.num
 replication.quota.window.size.seconds sasl.client.callback.handler.class sasl.enabled.mechanisms
 sasl.jaas.config sasl.kerberos.kinit.cmd sasl.kerberos.min.time.before.relogin
 sasl.kerberos.principal.to.local.rules sasl.kerberos.service.name
