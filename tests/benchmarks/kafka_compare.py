@@ -1,7 +1,8 @@
 """Ottla and Apache Kafka 3.9 side by side: rates, latencies, and CPU time per work of both.
 
     python -m tests.benchmarks.kafka_compare [--quick] [--rows PATTERN]... [--seconds 3]
-        [--warmup 5] [--rounds 3] [--restart-gb 0.5] [--json FILE] [--directory DIR]
+        [--warmup 5] [--rounds 3] [--restart-gb 0.5] [--ahead] [--json FILE]
+        [--directory DIR]
 
 Needs a JVM. Kafka's jars come from the directory that OTTLA_KAFKA_LIBS names, or by `mvn` from
 Maven Central into the run's temporary directory, which is removed at the end; `--directory` says
@@ -14,6 +15,7 @@ each server gets a row's load before it counts, since a JVM compiles what runs o
 import argparse
 import fnmatch
 import json
+import signal
 import statistics
 import sys
 import tempfile
@@ -120,12 +122,14 @@ def compared(row: Row, bench: Bench, servers: list[Server], rounds: int) -> list
         for server in servers:
             row.prepare(bench, server)
             if bench.warmup and row.is_load:
-                row.measure(bench, server, bench.warmup)
-        runs = in_turns(
-            [server.name for server in servers],
-            lambda index: row.measure(bench, servers[index], bench.seconds),
-            rounds,
-        )
+                with bench.measuring(server):
+                    row.measure(bench, server, bench.warmup)
+
+        def measure(index: int) -> list[Figure]:
+            with bench.measuring(servers[index]):
+                return row.measure(bench, servers[index], bench.seconds)
+
+        runs = in_turns([server.name for server in servers], measure, rounds)
     return lines(row.name, runs)
 
 
@@ -134,7 +138,7 @@ def measured(options: argparse.Namespace, home: Path) -> Iterator[Line]:
     libs = kafka_libs(home)
     chosen = [row for row in rows() if _is_wanted(row.name, row.is_quick, options)]
     with client_processes() as clients:
-        bench = Bench(options.seconds, options.warmup, clients)
+        bench = Bench(options.seconds, options.warmup, clients, is_ahead=options.ahead)
         for brokers in (1, 3):
             if some := [row for row in chosen if row.brokers == brokers]:
                 with both(home / f"{brokers}-brokers", brokers, libs) as servers:
@@ -170,13 +174,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, help="per measurement (3; quick: 1)")
     parser.add_argument("--warmup", type=float, help="per row and server (5; quick: 1)")
     parser.add_argument("--rounds", type=int, help="(3; quick: 1)")
+    parser.add_argument(
+        "--ahead",
+        action="store_true",
+        help="run ahead of the machine's other work while measured (needs root)",
+    )
     parser.add_argument("--restart-gb", type=float, default=0.5, help="(0.5)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--directory", type=Path, help="where the temporary directory is made")
     return parser
 
 
+def _end(_number: int, _frame: object) -> None:
+    sys.exit(143)
+
+
 def main(arguments: list[str] | None = None) -> int:
+    signal.signal(signal.SIGTERM, _end)  # by way of what ends the servers
     options = _parser().parse_args(arguments)
     quick = options.quick
     options.seconds = options.seconds or (1.0 if quick else 3.0)

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -13,6 +14,7 @@ from typing import TypeVar
 from tests.benchmarks import kafka_clients, kafka_sockets, rdkafka
 from tests.benchmarks.kafka_clients import Meter, Sample, Target
 from tests.benchmarks.kafka_servers import Server
+from tests.benchmarks.machine import ahead
 
 T = TypeVar("T")
 PARTITIONS = 6
@@ -41,12 +43,26 @@ class Figure:
 class Bench:
     """What rows share: client processes, how long to measure, topics that were made."""
 
-    def __init__(self, seconds: float, warmup: float, clients: ProcessPoolExecutor) -> None:
+    def __init__(
+        self, seconds: float, warmup: float, clients: ProcessPoolExecutor, *, is_ahead: bool = False
+    ) -> None:
         self.seconds = seconds
         self.warmup = warmup
+        self.is_ahead = is_ahead
         self._clients = clients
         self._names = itertools.count()
         self._targets: dict[Server, Target] = {}
+
+    @contextlib.contextmanager
+    def measuring(self, server: Server) -> Iterator[None]:
+        """Ahead of the machine's other work, if that was asked for, for as long as it lasts."""
+        if not self.is_ahead:
+            yield
+            return
+        began = time.monotonic()
+        with ahead([os.getpid(), self.client(os.getpid), *server.pids]):
+            yield
+        time.sleep((time.monotonic() - began) / 2)  # the others' turn
 
     def client(self, function: Callable[..., T], *arguments: object) -> T:
         """Run `function` in a client process; TimeoutError when it does not end."""
