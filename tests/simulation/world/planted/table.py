@@ -6,7 +6,7 @@ from tests.simulation.world.planted.bugs import PLANTED, Bug
 from tests.simulation.world.planted.search import Catch
 
 _SAID_MAX = 110
-_NOT_SEARCHED = "not searched yet"
+_NOT_SEARCHED = "not found yet, the search did not end"
 
 _HEAD = """\
 # Planted bugs
