@@ -242,8 +242,8 @@ class Connection:
         """What is not the answer to a request: the handshake's response."""
         self._send(frame)
 
-    def send_event(self, kind: int, path: str, zxid: int) -> None:
-        self._send(event_frame(kind, path, zxid))
+    def send_event(self, encoded: bytes) -> None:
+        self._send(encoded)
 
     def drain(self) -> None:
         """Answer from the head of the queue all that can be answered now."""
@@ -336,7 +336,7 @@ class Connection:
             raise Refused(ZkError.MARSHALLINGERROR) from None
         member = self._member
         for _, event in member.watches.rearm(self.session_id, request, member.tree):
-            self.send_event(event.type, event.path, NO_ZXID)
+            self.send_event(event_frame(event.type, event.path, NO_ZXID))
         return b""
 
     def _authenticate(self, xid: int, frame: memoryview) -> None:

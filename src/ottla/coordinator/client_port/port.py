@@ -33,6 +33,7 @@ from ottla.protocol.zookeeper.framing import FrameReader, frame
 from ottla.protocol.zookeeper.jute import Reader
 from ottla.protocol.zookeeper.messages import ConnectRequest, ConnectResponse
 from ottla.protocol.zookeeper.opcodes import PROTOCOL_VERSION
+from ottla.protocol.zookeeper.session import event_frame
 from ottla.runtime.interfaces import Address, ConnectionLost, Listener, Runtime, Stream
 from ottla.runtime.tls import TlsStream, server_context
 
@@ -144,10 +145,13 @@ class ClientPort:
         self._sending.gather()
         if applied.events:
             fired = self._member.watches.trigger(applied.events, self._auth_of)
+            encoded, known = b"", None
             for session_id, event in fired:
+                if event is not known:  # those who watch the same follow one another
+                    encoded, known = event_frame(event.type, event.path, applied.zxid), event
                 watcher = self._by_session.get(session_id)
                 if watcher is not None:
-                    watcher.send_event(event.type, event.path, applied.zxid)
+                    watcher.send_event(encoded)
         for session_id in applied.closed_sessions:
             connection = self._by_session.get(session_id)
             # Who asked for it gets an answer first, see Connection.drain.

@@ -16,7 +16,6 @@ from ottla.coordinator.tree.tree import Tree
 from ottla.coordinator.tree.watches import Watches
 from ottla.protocol.zookeeper.jute import Reader, put_string
 from ottla.protocol.zookeeper.opcodes import OpCode
-from ottla.protocol.zookeeper.session import event_frame
 from tests.simulation.world.planted.bugs import Patch, planted
 
 _FAR = 1 << 62  # a zxid above all
@@ -167,8 +166,8 @@ def _watch_after_the_read() -> list[Patch]:
     original = Connection.take_out
     held: dict[Connection, list[bytes]] = {}
 
-    def send_event(self, kind: int, path: str, zxid: int) -> None:
-        held.setdefault(self, []).append(event_frame(kind, path, zxid))
+    def send_event(self, encoded: bytes) -> None:
+        held.setdefault(self, []).append(encoded)
 
     def take_out(self, now: float) -> bytes:
         data = original(self, now)
