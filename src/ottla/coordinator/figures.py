@@ -16,6 +16,7 @@ from math import ceil
 from typing import Protocol
 
 from ottla.coordinator.client_port.statistics import Counters
+from ottla.coordinator.consensus.core import Consensus
 from ottla.coordinator.ports import Member
 from ottla.coordinator.settings import CoordinatorSettings
 from ottla.coordinator.tree.paths import CONFIG
@@ -107,6 +108,25 @@ def monitor(facts: Facts) -> dict[str, Figure]:
     }
     found.update(_descriptors())
     found.update(facts.member.statistics())
+    return found
+
+
+def consensus_figures(core: Consensus, now: float) -> dict[str, Figure]:
+    """What a member's core tells; only a leader knows who keeps up with it."""
+    found: dict[str, Figure] = {
+        "election_epoch": core.hard.epoch,
+        "leader_id": -1 if core.leader is None else core.leader,
+        "log_entries_in_memory": len(core.log),
+        "commit_index": core.commit_index,
+    }
+    if core.leadership is not None:
+        oldest = now - core.timing.election_min_s
+        heard = {m: p for m, p in core.leadership.followers.items() if p.contact > oldest}
+        synced = [m for m, p in heard.items() if p.matched >= core.commit_index]
+        found["learners"] = len(heard)
+        found["synced_followers"] = sum(m not in core.observers for m in synced)
+        found["synced_observers"] = sum(m in core.observers for m in synced)
+        found["quorum_size"] = len(core.members)
     return found
 
 
@@ -207,6 +227,7 @@ __all__ = [
     "Figure",
     "alive",
     "configuration",
+    "consensus_figures",
     "environment",
     "full_version",
     "hexadecimal",

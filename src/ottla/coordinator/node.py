@@ -19,6 +19,7 @@ import trio
 from ottla.coordinator.circle import Circle
 from ottla.coordinator.consensus.core import Consensus
 from ottla.coordinator.consensus.values import NotLeader, Persist, Position, Role, Snapshot, Timing
+from ottla.coordinator.figures import consensus_figures
 from ottla.coordinator.leading import Leading
 from ottla.coordinator.ports import NotServing, OnApplied
 from ottla.coordinator.requests import Requests
@@ -30,6 +31,7 @@ from ottla.coordinator.store.store import Store
 from ottla.coordinator.tree.tree import Tree
 from ottla.coordinator.tree.values import REOPEN_SESSION, Applied, Session
 from ottla.coordinator.tree.watches import Watches
+from ottla.coordinator.watching import Watching
 from ottla.protocol.peer.entries import Entry
 from ottla.protocol.peer.membership import MARK, decode
 from ottla.protocol.peer.messages import (
@@ -49,8 +51,6 @@ from ottla.protocol.zookeeper.opcodes import OpCode
 from ottla.protocol.zookeeper.requests import CreateSessionRequest
 from ottla.runtime.interfaces import Runtime
 
-READ_ONLY_AFTER_S = 2.0
-"""A member without a leader waits so long, or a tick, before it serves reads only."""
 APPLY_MAX = 500
 """Entries applied per turn, so that heartbeats are never late."""
 
@@ -107,11 +107,15 @@ class Node:
         self._seen: tuple[int, int | None] = (recovered.hard.epoch, None)  # epoch, leader
         self._leader_changed = trio.Event()
         self._retiring = False
-        self._is_read_only = False
-        self._looking_since = now
-        self._newcomer_since = now
-        self._caught_up = (0, 0)  # what this member held when it last came nearer to its leader
-        self._stalled_at = now + settings.init_limit * settings.tick_time_ms / 1000
+        self._watching = Watching(
+            settings,
+            self._core,
+            self._peers,
+            runtime.events,
+            now,
+            last_zxid=lambda: self._tree.last_zxid,
+            on_read_only_ended=self._tell_serving,
+        )
 
         life = runtime.rng.getrandbits(30) ^ runtime.wall_clock.now_ms()
         self._requests = Requests(settings.my_id, life)
@@ -146,12 +150,12 @@ class Node:
 
     @property
     def is_read_only(self) -> bool:
-        return self._is_read_only
+        return self._watching.is_read_only
 
     @property
     def role(self) -> str:
         if not self._is_serving:
-            return "read-only" if self._is_read_only else "looking"
+            return "read-only" if self.is_read_only else "looking"
         if self._peers is None:
             return "standalone"
         if not self._core.is_voter:
@@ -263,25 +267,12 @@ class Node:
 
     def statistics(self) -> Mapping[str, int | float | str]:
         """See `ports.Member`."""
-        core = self._core
-        figures: dict[str, int | float | str] = {
+        return {
             "outstanding_requests": len(self._requests),
             "server_state": self.role,
-            "election_epoch": core.hard.epoch,
-            "leader_id": -1 if core.leader is None else core.leader,
-            "log_entries_in_memory": len(core.log),
-            "commit_index": core.commit_index,
             "applied_index": self._applied.index,
+            **consensus_figures(self._core, trio.current_time()),
         }
-        if core.leadership is not None:
-            oldest = trio.current_time() - self._timing.election_min_s
-            heard = {m: p for m, p in core.leadership.followers.items() if p.contact > oldest}
-            synced = [m for m, p in heard.items() if p.matched >= core.commit_index]
-            figures["learners"] = len(heard)
-            figures["synced_followers"] = sum(m not in core.observers for m in synced)
-            figures["synced_observers"] = sum(m in core.observers for m in synced)
-            figures["quorum_size"] = len(core.members)
-        return figures
 
     # --- life
 
@@ -349,9 +340,7 @@ class Node:
             if next_report <= now:
                 next_report = now + report_every
                 self._report_touches()
-            self._watch_catching_up(now)
-            self._watch_founding(now)
-            self._watch_looking(now)
+            self._watching.look(now, is_serving=self._is_serving)
             self._turn()
             self._deadline_moved = trio.Event()
             with trio.move_on_after(max(self._next_look(now) - now, 0.001)):
@@ -365,54 +354,6 @@ class Node:
         then = min(self._core.deadline, now + grain)
         lease_end = self._core.lease_end()
         return min(then, lease_end) if lease_end > now else then
-
-    def _watch_looking(self, now: float) -> None:
-        """`readonlymode.enabled`: a member without a leader shows what it has, after a while."""
-        if self._is_serving or self._core.leader is not None:
-            self._looking_since = now
-            self._end_read_only()
-        elif (
-            self._settings.read_only_mode
-            and not self._is_read_only
-            and now - self._looking_since >= max(READ_ONLY_AFTER_S, self._tick_s)
-        ):
-            self._is_read_only = True
-            self._events.info("ensemble.read_only_began", zxid=f"{self._tree.last_zxid:#x}")
-
-    def _end_read_only(self) -> None:
-        if self._is_read_only:
-            self._is_read_only = False
-            self._events.info("ensemble.read_only_ended")
-            for callback in self._on_serving:
-                callback(self._is_serving)
-
-    def _watch_founding(self, now: float) -> None:
-        """A member with an empty disk says who has to answer before it may vote."""
-        newcomer = self._core.newcomer
-        if newcomer is None or self._core.leader is not None:
-            self._newcomer_since = now
-        elif now - self._newcomer_since >= 2 * self._timing.election_max_s:
-            self._newcomer_since = float("inf")
-            self._events.warning(
-                "ensemble.founding_waits",
-                silent=[member for member in self._core.peers if newcomer.lacks(member)],
-                answers={m: reply.last_index for m, reply in newcomer.answers.items()},
-            )
-
-    def _watch_catching_up(self, now: float) -> None:
-        """`initLimit`: a member that comes no nearer to its leader begins anew."""
-        core = self._core
-        leader = core.leader
-        held = (core.synced_index, core.snapshot_pieces)
-        if self._is_serving or leader in (None, self.member_id) or held != self._caught_up:
-            self._caught_up = held
-            self._stalled_at = now + self._settings.init_limit * self._tick_s
-        elif now >= self._stalled_at and self._peers is not None and leader is not None:
-            self._events.warning(
-                "ensemble.catch_up_stalled", leader=leader, index=held[0], pieces=held[1]
-            )
-            self._stalled_at = now + self._settings.init_limit * self._tick_s
-            self._peers.begin_anew(leader)
 
     def _report_touches(self) -> None:
         """Every half tick, as sessions live for two ticks at least."""
@@ -497,7 +438,7 @@ class Node:
             self._events.info("ensemble.snapshot_installed", zxid=f"{at.zxid:#x}", index=at.index)
             self._drop_waiters()
             self._stop_serving("a snapshot replaces the state")
-            self._end_read_only()
+            self._watching.end_read_only()
             self._to_apply.clear()
             self._tree = _tree_of(persist.snapshot)
             self._circle.show(self._tree)
@@ -598,10 +539,9 @@ class Node:
             )
         if may_serve and not self._is_serving:
             self._is_serving = True
-            self._end_read_only()
+            self._watching.end_read_only()
             self._events.info("ensemble.serving_began", role=self.role, epoch=core.hard.epoch)
-            for callback in self._on_serving:
-                callback(True)
+            self._tell_serving()
         elif not may_serve and self._is_serving:
             self._drop_waiters()
             self._stop_serving("no leader, or no majority")
@@ -610,8 +550,11 @@ class Node:
         if self._is_serving:
             self._is_serving = False
             self._events.info("ensemble.serving_ended", reason=reason, epoch=self.epoch)
-            for callback in self._on_serving:
-                callback(False)
+            self._tell_serving()
+
+    def _tell_serving(self) -> None:
+        for callback in self._on_serving:
+            callback(self._is_serving)
 
     def _drop_waiters(self) -> None:
         """Requests may be lost, or done without an answer: every client must ask anew."""

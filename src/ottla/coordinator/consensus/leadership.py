@@ -400,7 +400,11 @@ class Leadership:
     def begin_transfer(self, now: float) -> int | None:
         """Choose the follower that holds most and was heard last; it must still catch up."""
         lease_s, followers = self._timing.lease_s, self.followers
-        live = [m for m in self._voters if followers[m].contact + lease_s > now]
+        live = [
+            m
+            for m in self._voters
+            if followers[m].contact + lease_s > now and followers[m].matched >= followers[m].hold
+        ]
         if not live:
             return None
         self.transfer_to = max(
