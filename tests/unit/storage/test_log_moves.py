@@ -316,5 +316,25 @@ async def test_full_disk_delays_a_move(autojump_clock: trio.testing.MockClock) -
     assert moved.log_end == 20
 
 
+async def test_copy_without_its_log_gives_way_to_a_new_topic() -> None:
+    """Its log is in a directory that is lost; the topic was deleted meanwhile and is made anew."""
+    disk = MemoryDisk()
+    manager = await managed(disk)
+    filled(manager)
+    moves_of(manager).alter(TP, "/d2")
+    copy = manager.futures.logs[TP]
+    append(copy, batch(b"old"))
+    source = next(log_dir for log_dir in manager.dirs if log_dir.path == "/d1")
+    source.note_error("test", OSError(5, "broken"), where="/d1")
+    assert manager.get(TP) is None
+    with pytest.raises(KafkaStorageError):
+        manager.create(TP, CONFIG, now_ms=NOW_MS, is_new=False)
+    log = manager.create(TP, CONFIG, now_ms=NOW_MS, is_new=True)
+    assert manager.dir_of(TP).path == "/d2"
+    assert log.log_end == 0
+    assert not manager.futures.logs
+    assert copy.is_closed
+
+
 def _unique() -> UUID:
     return UUID(int=random.Random(9).getrandbits(128), version=4)

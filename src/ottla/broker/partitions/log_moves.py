@@ -111,6 +111,8 @@ class LogMoves:
 
     def _next(self) -> TopicPartition | None:
         now = trio.current_time()
+        for tp in self._resting.keys() - self._logs.futures.logs.keys():
+            del self._resting[tp]
         for tp in self._logs.futures.logs:
             if tp not in self._copied and self._resting.get(tp, now) <= now and self._logs.get(tp):
                 self._resting.pop(tp, None)

@@ -305,6 +305,8 @@ class LogManager:
                     raise KafkaStorageError(
                         f"{tp} may be in a log directory that failed: {', '.join(self._lost_dirs)}"
                     )
+                # A copy whose log is gone for good: of a topic that is made anew, as it is new.
+                self.futures.drop(tp, now_ms=now_ms, unique=UUID(int=now_ms), dirs=self._dirs)
                 clean = tp not in log_dir.offline or log_dir.was_clean
                 log = log_dir.open_log(tp, config, now_ms=now_ms, clean=clean)
                 self._logs[tp] = log
