@@ -1,6 +1,7 @@
 """Partitions move to other brokers (KIP-455): steps, znodes, what brokers are told, cancelling."""
 
 import json
+import uuid
 
 import pytest
 
@@ -21,8 +22,6 @@ T0 = TopicPartition("t", 0)
 def known(assignment: Assignment, *, leader=1, isr=(1, 2), brokers=(1, 2, 3, 4)) -> ControllerState:
     cluster = ControllerState(1, 5, 5)
     cluster.on_brokers_came([info(each) for each in brokers])
-    import uuid
-
     cluster.put_topic("t", uuid.UUID(int=1), {0: assignment})
     cluster.put_partition(T0, PartitionState(leader, 3, isr, 4, 7))
     cluster.check()
@@ -235,3 +234,21 @@ async def test_many_partitions_of_a_topic_move_in_several_transactions(autojump_
     assert {code for code, _ in outcomes.values()} == {ErrorCode.NONE}
     assert controller.reassignments() == {}
     await cluster.settle()
+
+
+def test_what_is_under_way_is_looked_at_when_something_about_it_changes() -> None:
+    moving = Assignment((3, 1, 2), (3,), (1, 2))
+    cluster = known(moving, isr=(1, 2))
+    assert cluster.take_due_moves() == [T0]
+    assert cluster.take_due_moves() == []
+    cluster.put_partition(T0, PartitionState(1, 3, (1, 2, 3), 4, 8))
+    assert cluster.take_due_moves() == [T0]
+    cluster.on_brokers_gone([3])
+    cluster.on_brokers_came([info(3, epoch=9)])
+    assert cluster.take_due_moves() == [T0]
+    cluster.on_replicas_broken(3, [T0], [])
+    assert cluster.take_due_moves() == []
+    cluster.on_replicas_broken(3, [], [T0])
+    assert cluster.take_due_moves() == [T0]
+    cluster.put_topic("t", cluster.topics["t"].topic_id, {0: Assignment((1, 2))})
+    assert cluster.take_due_moves() == []

@@ -178,6 +178,7 @@ class Observer:
             case "reassign":
                 await self._look_at_reassign()
             case "reassignments":
+                self._cluster.due_moves.update(self._cluster.reassigning)
                 await reassigning.advance(self._reign)
             case "log_dirs":
                 await self._look_at_log_dirs()

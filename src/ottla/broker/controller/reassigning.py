@@ -77,7 +77,7 @@ async def advance(reign: "Reign") -> None:
     """End the moves whose partitions have come far enough."""
     cluster = reign.cluster
     ready: dict[str, list[TopicPartition]] = {}
-    for tp in cluster.reassigning:
+    for tp in cluster.take_due_moves():
         if reassignment.completion(cluster, tp) is not None:
             ready.setdefault(tp.topic, []).append(tp)
     for topic, tps in ready.items():

@@ -193,7 +193,7 @@ class Reign:
             await self._advance_reassignments()
 
     async def _advance_reassignments(self) -> None:
-        if not self.cluster.reassigning:
+        if not self.cluster.due_moves:
             return
         try:
             await reassigning.advance(self)

@@ -71,6 +71,7 @@ class ControllerState:
         self.partitions: dict[TopicPartition, PartitionState] = {}
         self.deleting: dict[str, dict[tuple[TopicPartition, BrokerId], None]] = {}
         self.reassigning: dict[TopicPartition, None] = {}
+        self.due_moves: dict[TopicPartition, None] = {}  # of these, what may have come far enough
         self._by_broker: dict[BrokerId, dict[TopicPartition, None]] = {}
 
     # --- questions -------------------------------------------------------------------------
@@ -160,6 +161,7 @@ class ControllerState:
             topic.assignments[at] = assignment
             if assignment.is_being_reassigned:
                 self.reassigning[tp] = None
+                self.due_moves[tp] = None
             else:
                 self.reassigning.pop(tp, None)
             for replica in assignment.replicas:
@@ -172,6 +174,16 @@ class ControllerState:
             self.partitions.pop(tp, None)
         else:
             self.partitions[tp] = state
+            self._note_move(tp)
+
+    def _note_move(self, tp: TopicPartition) -> None:
+        if tp in self.reassigning:
+            self.due_moves[tp] = None
+
+    def take_due_moves(self) -> list[TopicPartition]:
+        """The reassigned partitions to look at, each once until something about it changes."""
+        due, self.due_moves = self.due_moves, {}
+        return [tp for tp in due if tp in self.reassigning]
 
     def forget_topic(self, name: str) -> None:
         """The topic's znode is gone."""
@@ -205,6 +217,7 @@ class ControllerState:
     ) -> tuple[list[TopicPartition], Notices]:
         """Brokers registered; they get the whole picture, the others their endpoints."""
         notices = Notices()
+        self.due_moves.update(self.reassigning)
         for broker in brokers:
             assert broker.id not in self.brokers, "a restarted broker has to go first"
             self.brokers[broker.id] = broker
@@ -236,6 +249,8 @@ class ControllerState:
         known = self.broken.setdefault(broker, set())
         mended = [tp for tp in healthy if tp in known]
         known.difference_update(mended)
+        for tp in mended:
+            self._note_move(tp)
         fresh = [tp for tp in broken if tp not in known and self.assignment(tp) is not None]
         known.update(fresh)
         return fresh, [tp for tp in mended if self._is_leaderless(tp)]
@@ -269,6 +284,7 @@ class ControllerState:
         assert before is None or state.leader_epoch >= before.leader_epoch
         assert before is None or state.partition_epoch > before.partition_epoch
         self.partitions[write.tp] = state
+        self._note_move(write.tp)
         if tell_replicas:
             recipients = [broker for broker in write.recipients if broker in self.brokers]
             notices.tell_replicas(recipients, write.tp, is_new=write.creates)
