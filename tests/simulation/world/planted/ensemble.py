@@ -95,13 +95,13 @@ def _decided_without_the_pending() -> list[Patch]:
 
 @planted("a write that comes late from where the client was before its session moved is done")
 def _write_after_the_move() -> list[Patch]:
-    original = Decider._require_session
+    original = Decider.require_session
 
     def require(self, session_id: int, member_id: int) -> None:
         at = self._overlay.session_member(session_id)
         original(self, session_id, member_id if at is None else at)
 
-    return [(Decider, "_require_session", require)]
+    return [(Decider, "require_session", require)]
 
 
 @planted("a session's ephemerals stay when it ends")
