@@ -129,9 +129,12 @@ class Store:
             self._append(persist)
             self._queue.popleft()
         sequence = self._written
+        is_last = self._roll_wanted or self._writer.size >= txn_log.SEGMENT_BYTES
+        if is_last:
+            self._writer.trim()
         if self._force_sync:
             await self._writer.sync()
-        if self._roll_wanted or self._writer.size >= txn_log.SEGMENT_BYTES:
+        if is_last:
             self._writer.roll()
             self._roll_wanted = False
             return self._written

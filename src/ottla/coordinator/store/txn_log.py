@@ -40,6 +40,7 @@ RESERVED_WRITES = 32
 writes data alone, and no new length. A quiet member takes little from a disk that is nearly full.
 """
 _HEADER, _WRITE = 0, 1
+_NO_MORE = 1 << 63  # a segment's end that no write reaches
 
 
 class CorruptStore(Exception):
@@ -254,10 +255,19 @@ class SegmentWriter:
             if file is self._file:
                 self._safe = size
 
+    def trim(self) -> None:
+        """Give back what was reserved, before the `sync` that is to be this segment's last one.
+
+        To put a shorter length on disk may take the file system long, and `roll` holds the loop.
+        """
+        if self._file is not None and self._reserved != _NO_MORE:
+            self._reserved = _NO_MORE
+            self._file.truncate(self._file.size())
+
     def roll(self) -> None:
         """End the segment; the next write begins another. Blocks for one sync."""
         if self._file is not None:
-            self._file.truncate(self._file.size())  # what was reserved
+            self.trim()
             self._file.sync_now()
             self._file.close()
             self._file = None
