@@ -347,3 +347,17 @@ def test_one_member_alone_that_misses_the_leader_disturbs_nobody():
     assert {core.hard.epoch for core in table.cores.values()} == {1}
     table.heartbeat(1)
     assert table.cores[2].leader == 1
+
+
+def test_a_heartbeat_goes_behind_blocks_too_so_that_a_slow_disk_does_not_end_the_lease():
+    """A block is answered once it is durable; who is alive is known at once (6.4.1)."""
+    table = table_of((), (), ())
+    table.elect(1)
+    table.heartbeat(1)
+    leader = table.cores[1]
+    leader.propose([b"x"])
+    table.now += 0.11
+    leader.tick(table.now)
+    told = [message for to, message in leader.actions(table.now).send if to == 2]
+    assert [message.block is None for message in told] == [False, True]
+    assert told[1].sent == table.now

@@ -200,11 +200,11 @@ class Leadership:
                     break
                 self._send_block(member, progress, commit, now)
                 sent = True
-            if sent:
-                continue
             if heartbeat:
+                # Behind blocks, too: those are answered when they are on disk, and a disk that
+                # takes longer than the lease must not end it.
                 self._send_heartbeat(member, progress, commit, now)
-            elif self._owes_commit(progress, commit):
+            elif not sent and self._owes_commit(progress, commit):
                 self._tell_commit(member, progress, commit, now)
 
     def _owes_commit(self, progress: Progress, commit: int) -> bool:
