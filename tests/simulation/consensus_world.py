@@ -347,13 +347,21 @@ class World:
             voters = rng.sample(self.ids, min(rng.choice(sizes), len(self.ids)))
             rest = [me for me in self.ids if me not in voters]
             observers = rng.sample(rest, rng.randint(0, min(1, len(rest))))
+            present = set(core.membership.voters)
             try:
                 core.change_members(voters, observers, b"", self.now)
             except (MembersChange, NewMembersLag, NotLeader):
                 continue
             self.ever_voted.update(voters)
             self.changes += 1
+            if rng.random() < 0.3:
+                self.part_from(present - {member.me})
             self.drain(member)
+
+    def part_from(self, side):
+        """Cut the links between these members and all others."""
+        pairs = [(a, b) for a in self.ids for b in self.ids if a != b]
+        self.cut = {(a, b) for a, b in pairs if (a in side) != (b in side)}
 
     def partition(self):
         pairs = [(a, b) for a in self.ids for b in self.ids if a != b]
@@ -361,8 +369,7 @@ class World:
         if kind < 0.4:
             self.cut = set()
         elif kind < 0.7:
-            side = set(self.rng.sample(self.ids, self.rng.randint(1, len(self.ids) - 1)))
-            self.cut = {(a, b) for a, b in pairs if (a in side) != (b in side)}
+            self.part_from(set(self.rng.sample(self.ids, self.rng.randint(1, len(self.ids) - 1))))
         else:
             self.cut = {pair for pair in pairs if self.rng.random() < 0.3}
 

@@ -2,9 +2,11 @@
 
 import pytest
 
+from ottla.coordinator.consensus.core import Consensus
 from tests.simulation.consensus_world import World
 
 SEEDS_PER_TEST = 10
+PLANTED_SEED = 2
 
 
 @pytest.mark.slow
@@ -48,6 +50,18 @@ def test_members_that_change_and_lose_disks_keep_raft_promises(group):
         except AssertionError as error:
             sizes = f"{members} members, {observers} observers, {spares} spares"
             raise AssertionError(f"seed {seed}, {sizes}: {error}") from error
+
+
+def test_world_finds_a_member_that_votes_with_an_empty_disk(monkeypatch):
+    """Planted: every empty disk is taken for a new one's. The seed was found by trying."""
+    start = Consensus.__init__
+
+    def trusting(self, *arguments, **named):
+        start(self, *arguments, **named | {"is_founder": True})
+
+    monkeypatch.setattr(Consensus, "__init__", trusting)
+    with pytest.raises(AssertionError, match="a committed entry is missing"):
+        World(PLANTED_SEED, 3, spares=2).run(8)
 
 
 def test_one_seed_gives_one_history():

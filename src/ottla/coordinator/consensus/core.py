@@ -550,6 +550,8 @@ class Consensus:
         reply, is_pending = self.replica.append(request, self.hard.epoch)
         if self.replica.memberships.current is not self.membership:
             self._follow_membership(now)
+        if self.newcomer is not None and reply.accepted:
+            reply = reply._replace(hint_epoch=1)
         self._answer(sender, reply, is_pending=is_pending)
         if self.newcomer is not None and reply.accepted:
             self.newcomer.matched = max(self.newcomer.matched, reply.matched)
@@ -585,7 +587,9 @@ class Consensus:
         if self.replica.memberships.current is not self.membership:
             self._follow_membership(now)
         matched = self.commit_index
-        self._send_durably(sender, AppendReply(self.hard.epoch, True, matched, 0, chunk.sent))
+        abstains = int(self.newcomer is not None)
+        whole = AppendReply(self.hard.epoch, True, matched, abstains, chunk.sent)
+        self._send_durably(sender, whole)
         if self.newcomer is not None:
             self.newcomer.matched = max(self.newcomer.matched, matched)
 

@@ -128,7 +128,8 @@ class Leadership:
         return (
             progress is not None
             and progress.contact + self._timing.lease_s > now
-            and progress.matched >= max(index, progress.hold)
+            and progress.matched >= index
+            and not progress.abstains
         )
 
     def may_vote(self, voters: Sequence[int], commit: int, now: float) -> bool:
@@ -140,7 +141,7 @@ class Leadership:
         progress = self.followers.get(member)
         if progress is not None:
             progress.matched = 0
-            progress.hold = self._log.last_index
+            progress.abstains = True
             progress.become_probe(1)
 
     # --- the log
@@ -268,6 +269,7 @@ class Leadership:
             return False  # it left
         progress.contact = max(progress.contact, reply.sent)
         if reply.accepted:
+            progress.abstains = bool(reply.hint_epoch)
             if reply.matched > self._log.last_index:
                 return False  # no follower of this epoch can hold more than its leader
             news = progress.accepted(reply.matched)
@@ -403,7 +405,7 @@ class Leadership:
         live = [
             m
             for m in self._voters
-            if followers[m].contact + lease_s > now and followers[m].matched >= followers[m].hold
+            if followers[m].contact + lease_s > now and not followers[m].abstains
         ]
         if not live:
             return None

@@ -22,10 +22,10 @@ class Progress:
     """matched < next <= the leader's last index + 1. Lives as long as the leadership."""
 
     __slots__ = (
+        "abstains",
         "chunk",
         "chunk_sent_at",
         "contact",
-        "hold",
         "inflight",
         "inflight_bytes",
         "matched",
@@ -45,7 +45,7 @@ class Progress:
         self.inflight: deque[tuple[int, int]] = deque()  # (last index, bytes), ascending
         self.inflight_bytes = 0
         self.contact = float("-inf")  # when we sent the latest message that it answered
-        self.hold = 0  # it may not vote before it holds so much (`newcomer`)
+        self.abstains = False  # its last answer said that it may not vote yet (`newcomer`)
         self.snapshot: Snapshot | None = None  # being sent; only in mode SNAPSHOT
         self.chunk = 0  # next piece of it
         self.chunk_sent_at = float("-inf")

@@ -72,7 +72,8 @@ class AppendRequest(NamedTuple):
 
 
 class AppendReply(NamedTuple):
-    """Accepted: `matched` is the last index known to match and to be on the follower's disk.
+    """Accepted: `matched` is the last index known to match and to be on the follower's disk, and
+    `hint_epoch` is 1 of a follower that may not vote yet, else 0.
 
     Refused: `matched` is where the leader may try next as prev_index, `hint_epoch` the epoch of
     the follower's entry there (0: none).
