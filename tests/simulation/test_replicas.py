@@ -1,5 +1,6 @@
 """Copies of a compacted partition: what they may differ in, and what they may not."""
 
+from ottla.broker.storage.log_config import LogConfig
 from ottla.protocol.kafka.records import (
     ABORT_MARKER,
     COMMIT_MARKER,
@@ -7,7 +8,10 @@ from ottla.protocol.kafka.records import (
     build_batch,
     build_control_batch,
 )
-from tests.simulation.world.replicas import compacted_difference
+from ottla.runtime.memory import MemoryDisk
+from tests.simulation.world.replicas import batches, compacted_difference, known_end
+from tests.support.compactions import compact_now, keyed
+from tests.support.logs import NOW_MS, append, open_log
 
 
 def one(offset: int, key: bytes, value: bytes | None, **options) -> bytes:
@@ -46,6 +50,19 @@ def test_another_record_at_an_offset_is_found():
 def test_a_value_that_a_newer_one_beyond_the_end_replaced_may_be_gone():
     ahead = one(1, b"b", b"1") + one(2, b"a", b"2") + one(3, b"b", b"2")
     assert compacted_difference(WHOLE, ahead.replace(one(1, b"b", b"1"), b""), 3) is None
+
+
+def test_a_copy_is_read_beyond_an_old_high_watermark_as_far_as_it_may_be_compacted():
+    disk = MemoryDisk()
+    copy = open_log(disk, LogConfig(cleanup_policy=frozenset({"compact"})))
+    for value in (b"1", b"2"):
+        append(copy, keyed((b"a", value)))
+        copy.maybe_roll(NOW_MS + 2 * copy.config.segment_ms)
+    append(copy, keyed((b"b", b"1")))
+    compact_now(disk, copy)
+    data = batches(copy, 0, known_end(copy, high_watermark=1))
+    assert compacted_difference(one(0, b"a", b"1"), data, 1) is None
+    assert "lost" in compacted_difference(one(0, b"a", b"1"), batches(copy, 0, 1), 1)
 
 
 def test_a_removal_may_be_there_or_forgotten():

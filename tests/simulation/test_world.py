@@ -34,6 +34,7 @@ FOUND = {
     142: "broker_led_before_it_was_registered_again",
     6049: "copies_that_were_compacted_apart_differ_in_bytes",
     6240: "report_of_a_write_was_lost_and_its_session_ended_early",
+    10011: "copy_with_an_old_high_watermark_was_compared_too_short",
 }
 PLAIN = tuple(range(201, 209))
 

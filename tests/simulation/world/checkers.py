@@ -19,7 +19,7 @@ from tests.simulation.world.clients.facts import EnsembleHistory
 from tests.simulation.world.committed import CommittedChecker
 from tests.simulation.world.history import History, Violation
 from tests.simulation.world.nodes import Node
-from tests.simulation.world.replicas import batches, compacted_difference
+from tests.simulation.world.replicas import batches, compacted_difference, known_end
 
 _STATE = re.compile(r"/brokers/topics/([^/]+)/partitions/(\d+)/state")
 
@@ -260,8 +260,10 @@ class BrokerChecker:
         if end <= start:
             return
         compacted = mine.log.config.is_compacted or theirs.log.config.is_compacted
-        ends = (mine.high_watermark, theirs.high_watermark) if compacted else (end, end)
-        left, right = batches(mine.log, start, ends[0]), batches(theirs.log, start, ends[1])
+        left, right = (
+            batches(one.log, start, known_end(one.log, one.high_watermark) if compacted else end)
+            for one in (mine, theirs)
+        )
         self._history.counts["bytes compared between replicas"] += min(len(left), len(right))
         if compacted:
             brief = min(mine.log.config.delete_retention_ms, theirs.log.config.delete_retention_ms)

@@ -36,6 +36,15 @@ def batches(log: Log, start: int, end: int) -> bytes:
     return b"".join(parts)
 
 
+def known_end(log: Log, high_watermark: int) -> int:
+    """Below which offset this copy of a compacted partition is to be read.
+
+    After a start a follower's high watermark may be old until its leader tells it the present one,
+    while its former life has compacted every sealed segment: what replaces a record may be beyond.
+    """
+    return max(high_watermark, log.sealed_segments()[1])
+
+
 def compacted_difference(
     left: bytes, right: bytes, end: int, *, tombstones_go: bool = False
 ) -> str | None:
