@@ -252,9 +252,10 @@ def old_format() -> bytes:
         (b"", None),
         (batch(b"x" * 100_001), ErrorCode.MESSAGE_TOO_LARGE),
         (old_format(), ErrorCode.UNSUPPORTED_FOR_MESSAGE_FORMAT),
-        (batch() + batch()[:-5], ErrorCode.CORRUPT_MESSAGE),
+        (batch() + batch()[:-5], ErrorCode.INVALID_RECORD),
+        (batch() + batch(), ErrorCode.INVALID_RECORD),
     ],
-    ids=["crc", "cut", "zeros", "nothing", "too-large", "v1", "one-and-a-half"],
+    ids=["crc", "cut", "zeros", "nothing", "too-large", "v1", "one-and-a-half", "two"],
 )
 def test_records_that_cannot_be_kept_are_refused(
     cluster: HarmedCluster, topic: str, records: bytes, code: ErrorCode | None
