@@ -35,6 +35,8 @@ FOUND = {
     6049: "copies_that_were_compacted_apart_differ_in_bytes",
     6240: "report_of_a_write_was_lost_and_its_session_ended_early",
     10011: "copy_with_an_old_high_watermark_was_compared_too_short",
+    10148: "reader_of_an_excused_partition_stayed_beyond_its_end",
+    10185: "group_that_began_anew_was_held_to_what_it_had_read",
 }
 PLAIN = tuple(range(201, 209))
 

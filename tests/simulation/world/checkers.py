@@ -186,6 +186,11 @@ class BrokerChecker:
     def excuse(self, tp: TopicPartition, reason: str) -> None:
         self._history.excused.setdefault(tp, reason)
 
+    def sure(self, tp: TopicPartition) -> set[int]:
+        """Who has been in sync without a restart: they have every acknowledged record."""
+        unsure = self.tainted.get(tp, set()) | self._restarted.get(tp, set())
+        return set(self.states[tp]["isr"]) - unsure
+
     def note_power_cut(self, broker: int) -> None:
         """`broker` may have lost what it had not synced, wherever it is in sync."""
         for tp, state in self.states.items():

@@ -145,8 +145,7 @@ class Faults:
             if each.handle is not None and each is not node
         }
         for tp, state in self._checker.states.items():
-            others = set(state["isr"]) - {broker} - self._checker.tainted.get(tp, set())
-            if broker in state["isr"] and not others & running:
+            if broker in state["isr"] and not (self._checker.sure(tp) - {broker}) & running:
                 return False
         self._checker.note_power_cut(broker)
         return await self._power_off(node)

@@ -132,7 +132,7 @@ class Reader:
             await trio.sleep(0.5)
         elif code is ErrorCode.OFFSET_OUT_OF_RANGE:
             self._history.lost_position(tp, self.position)
-            self.position, self.log = 0, []
+            self.position, self.log, end = 0, [], 0
         elif code in GO_ELSEWHERE:
             port.leader_unknown(tp)
             await trio.sleep(0.1)
