@@ -37,6 +37,7 @@ FOUND = {
     10011: "copy_with_an_old_high_watermark_was_compared_too_short",
     10148: "reader_of_an_excused_partition_stayed_beyond_its_end",
     10185: "group_that_began_anew_was_held_to_what_it_had_read",
+    10190: "new_directory_was_lost_with_what_had_its_name_before",
 }
 PLAIN = tuple(range(201, 209))
 

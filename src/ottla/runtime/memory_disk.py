@@ -9,7 +9,7 @@ Faults of `crash(rng)`, each of them legal for a POSIX file system:
 * a sync of a file says nothing about its name, a `sync_dir` nothing about the files' bytes.
 
 What never happens: synced bytes under a synced name change. `sync_dir` of a directory keeps the
-directory's own name and those above it, as journals do.
+directory's own name and those above it, and what happened beside them before, as journals do.
 
 `flip_bit` makes readers see a wrong bit for a while, until its `Flip` is undone; what is on the
 disk stays right. `capacity_bytes` may change at any time.
@@ -295,14 +295,12 @@ class MemoryDisk:
     def sync_dir(self, path: str) -> None:
         self.require_working(path)
         here = self._root
-        chain: list[_Directory] = []
         for name in _parts(path):
             node = here.live.get(name)
             if not isinstance(node, _Directory):
                 raise _missing(path)
-            chain.append(here)
+            self._settle_name(here, name)
             here = node
-            _edit(chain[-1].synced, name, node)
         self._settle(here)
 
     def lock(self, path: str) -> MemoryDirectoryLock:
@@ -391,6 +389,22 @@ class MemoryDisk:
             else:
                 kept.append(change)
         self._pending = kept
+
+    def _settle_name(self, directory: _Directory, name: str) -> None:
+        """Settle what `name` is, and what happened in `directory` before it became that."""
+        mine = [
+            change
+            for change in self._pending
+            if any(touched is directory for touched, _, _ in change.edits)
+        ]
+        while mine and not any(
+            touched is directory and each == name for touched, each, _ in mine[-1].edits
+        ):
+            mine.pop()
+        for change in mine:
+            self._pending.remove(change)
+            for touched, each, node in change.edits:
+                _edit(touched.synced, each, node)
 
     def _forget(self, node: _Node | None) -> None:
         if isinstance(node, _Content):

@@ -271,6 +271,20 @@ def test_unsynced_names_may_vanish_and_renames_are_whole() -> None:
     assert outcomes == {("old",), ("new",), ("made", "new")}
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_synced_directory_is_not_lost_by_what_had_its_name_before(seed: int) -> None:
+    disk = MemoryDisk()
+    disk.make_dirs("logs/t-0")
+    disk.sync_dir("logs/t-0")
+    disk.rename("logs/t-0", "logs/t-0.gone")
+    disk.make_dirs("logs/t-0")
+    disk.open("logs/t-0/new").close()
+    disk.sync_dir("logs/t-0")
+    disk.crash(random.Random(seed))
+    assert disk.list_dir("logs") == ["t-0", "t-0.gone"]
+    assert disk.list_dir("logs/t-0") == ["new"]
+
+
 async def test_bytes_written_during_a_sync_are_not_covered(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
