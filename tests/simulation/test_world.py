@@ -36,6 +36,7 @@ FOUND = {
     6240: "report_of_a_write_was_lost_and_its_session_ended_early",
     10011: "copy_with_an_old_high_watermark_was_compared_too_short",
     10148: "reader_of_an_excused_partition_stayed_beyond_its_end",
+    10180: "deleted_log_came_back_with_the_power_and_kept_the_new_topic_out",
     10185: "group_that_began_anew_was_held_to_what_it_had_read",
     10190: "new_directory_was_lost_with_what_had_its_name_before",
 }

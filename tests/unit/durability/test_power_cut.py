@@ -6,6 +6,7 @@ import pytest
 import trio
 import trio.testing
 
+from ottla.protocol.kafka.messages.delete_topics import DeleteTopicsRequest
 from ottla.protocol.kafka.messages.produce import (
     PartitionProduceData,
     ProduceRequest,
@@ -16,6 +17,13 @@ from tests.support.logs import NOW_MS, records_of
 from tests.support.memory_cluster import MemoryCluster, memory_cluster
 
 TOPIC = "t"
+
+
+class Worst(random.Random):
+    """Nothing survives a power cut that was not synced."""
+
+    def random(self) -> float:
+        return 0.0
 
 
 async def produce(
@@ -103,3 +111,19 @@ async def test_without_it_the_same_power_cut_loses_what_was_acknowledged(
             await cluster.wait_ready(TOPIC, 1)
         ((_, partition),) = cluster.replicas_of(TOPIC)
         assert len(records_of(partition.log)) < len(acked)
+
+
+async def test_deleted_topic_does_not_come_back_with_the_power(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Its log would keep a new topic of the name from this broker."""
+    async with memory_cluster(1) as cluster:
+        await cluster.create_topic(TOPIC, replicas=1)
+        disk = cluster.disks[1]
+        disk.sync_dir(f"/data/{TOPIC}-0")
+        await cluster.ask(1, DeleteTopicsRequest(topic_names=[TOPIC], timeout_ms=10_000), 4)
+        with trio.fail_after(10):
+            await cluster.events[1].wait_for("controller.topic_deleted")
+        await cluster.kill(1)
+        disk.crash(Worst())
+        assert f"{TOPIC}-0" not in disk.list_dir("/data")

@@ -1,5 +1,6 @@
 """Log directories: ownership, checkpoints, loading, making and deleting logs."""
 
+import random
 from uuid import UUID
 
 import pytest
@@ -145,6 +146,35 @@ async def test_deleted_log_is_renamed_first_and_removed_later() -> None:
     assert disk.is_dir(gone)
     manager.remove_doomed(NOW_MS + 1000)
     assert not disk.exists(gone)
+
+
+async def test_synced_deletion_outlives_a_power_cut() -> None:
+    seen = set()
+    for is_synced in (False, True):
+        for seed in range(10):
+            disk = MemoryDisk()
+            manager = await managed(disk)
+            log = manager.create(A, CONFIG, now_ms=NOW_MS)
+            append(log, batch(b"v"))
+            log.flush()
+            manager.delete(A, now_ms=NOW_MS, unique=UNIQUE)
+            if is_synced:
+                manager.sync_deletions()
+            disk.crash(random.Random(seed))
+            seen.add((is_synced, (await managed(disk)).get(A) is not None))
+    assert seen == {(False, False), (False, True), (True, False)}
+
+
+async def test_directory_whose_deletions_cannot_be_synced_has_failed() -> None:
+    disk = MemoryDisk()
+    manager = await managed(disk)
+    manager.create(A, CONFIG, now_ms=NOW_MS)
+    path = manager.dir_of(A).path
+    manager.delete(A, now_ms=NOW_MS, unique=UNIQUE)
+    disk.broken.add(path)
+    with pytest.raises(OSError, match="Input/output error"):
+        manager.sync_deletions()
+    assert list(manager.lost_dirs) == [path]
 
 
 async def test_start_removes_deleted_logs_and_leaves_strangers_alone() -> None:

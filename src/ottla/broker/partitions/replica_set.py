@@ -254,16 +254,22 @@ class ReplicaSet:
             if refused:
                 return StopReplicaResponse(error_code=refused)
             self.controller_epoch = ControllerEpoch(request.controller_epoch)
-            errors = []
-            for tp, leader_epoch, delete in _stopped(request):
-                code = self._stop(tp, leader_epoch, delete=delete)
-                errors.append(
-                    StopReplicaPartitionError(
-                        topic_name=tp.topic, partition_index=tp.partition, error_code=code
-                    )
-                )
+            stopped = [
+                (tp, delete, self._stop(tp, leader_epoch, delete=delete))
+                for tp, leader_epoch, delete in _stopped(request)
+            ]
             self._fetchers.drop_idle()
-            return StopReplicaResponse(partition_errors=errors)
+            code_deleted = self._sync_deletions()
+            return StopReplicaResponse(
+                partition_errors=[
+                    StopReplicaPartitionError(
+                        topic_name=tp.topic,
+                        partition_index=tp.partition,
+                        error_code=code or (code_deleted if delete else ErrorCode.NONE),
+                    )
+                    for tp, delete, code in stopped
+                ]
+            )
 
     def _stop(self, tp: TopicPartition, leader_epoch: int, *, delete: bool) -> ErrorCode:
         partition = self._registry.get(tp)
@@ -314,6 +320,17 @@ class ReplicaSet:
             )
             return ErrorCode.KAFKA_STORAGE_ERROR
         self._services.events.info("partition.deleted", partition=str(tp))
+        return ErrorCode.NONE
+
+    def _sync_deletions(self) -> ErrorCode:
+        """One sync for all logs that a request has deleted, before the controller is told."""
+        try:
+            self._log_manager.sync_deletions()
+        except OSError as error:
+            self._services.events.error(
+                "partition.delete_failed", partition=None, reason=str(error)
+            )
+            return ErrorCode.KAFKA_STORAGE_ERROR
         return ErrorCode.NONE
 
     def shrink_isrs(self) -> None:

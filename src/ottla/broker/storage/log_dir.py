@@ -57,6 +57,7 @@ class LogManager:
         self._owes_logs = False  # logs could not be made for want of space
         self._to_tell: dict[TopicPartition, None] = {}
         self._to_release: list[LogDir | Log] = []
+        self._unsynced_deletions: dict[str, LogDir] = {}
         self._news = trio.Event()
         first: OSError | None = None
         try:
@@ -347,6 +348,19 @@ class LogManager:
         del self._logs[tp]
         self._events.info("log.deleted", partition=str(tp))
 
+    def sync_deletions(self) -> None:
+        """Block until what was deleted does not come back after a power cut. OSError.
+
+        Before, nobody may be told: a new topic could get the name, which the old log would refuse.
+        """
+        while self._unsynced_deletions:
+            path, log_dir = self._unsynced_deletions.popitem()
+            try:
+                self._disk.sync_dir(path)
+            except OSError as error:
+                log_dir.note_error("delete", error, where=path)
+                raise
+
     def _doom(self, log_dir: LogDir, log: Log, unique: UUID, now_ms: int) -> None:
         """Take a log out of its directory. OSError: it is still there."""
         tp = log.tp
@@ -357,6 +371,7 @@ class LogManager:
         except OSError as error:
             log_dir.note_error("delete", error, where=log.directory)
             raise
+        self._unsynced_deletions[log_dir.path] = log_dir
         del log_dir.logs[tp]
         log.moved_to(f"{log_dir.path}/{name}")
         log_dir.high_watermarks.pop(tp, None)
