@@ -25,6 +25,7 @@ from tests.simulation.world.faults import Faults
 from tests.simulation.world.history import History, Violation
 from tests.simulation.world.liveness import NotConverged
 from tests.simulation.world.machines import SimDisk, SimEvents, SimWallClock, Timeline
+from tests.simulation.world.majority import MajorityChecker
 from tests.simulation.world.network import Fabric
 from tests.simulation.world.nodes import (
     ENSEMBLE_PORT,
@@ -93,6 +94,7 @@ class World:
         self.ensemble_checker = EnsembleChecker(
             self.history, self.facts, self.broker_checker, self.fail
         )
+        self._majority = MajorityChecker(self.fail)
         self.members: list[Node] = []
         self.brokers: list[Node] = []
         self._broken: dict[str, None] = {}  # brokers with a log directory that failed
@@ -137,7 +139,11 @@ class World:
         for at in range(1, plan.members + 1):
             body = coordinator_body(at, plan.members, plan.tick_ms, plan.snap_count)
             node = self._node(f"member-{at}", body, queue)
-            node.on_started += (self.ensemble_checker.watch, self.facts.watch)
+            node.on_started += (
+                self.ensemble_checker.watch,
+                self._majority.watch,
+                self.facts.watch,
+            )
             self.members.append(node)
         for at in range(1, plan.brokers + 1):
             body = broker_body(at, plan.members, plan.broker_settings)
