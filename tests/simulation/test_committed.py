@@ -41,6 +41,16 @@ def test_what_was_committed_stays_so_under_a_later_leader() -> None:
         checker.check(TP, state(2, [2], epoch=2), {1: copy(9), 2: copy(6)}, set())
 
 
+def test_what_was_acknowledged_is_committed_though_no_leader_is_seen_to_know_it() -> None:
+    checker = CommittedChecker()
+    copies = {1: copy(9, high_watermark=3, leads=True), 2: copy(5)}
+    checker.note(TP, 5)
+    checker.check(TP, state(1, [1, 2]), copies, set())
+    checker.note(TP, 6)
+    with pytest.raises(Violation, match="committed up to 6, but broker 2"):
+        checker.check(TP, state(1, [1, 2]), copies, set())
+
+
 def test_isr_grows_only_as_its_leader_asked() -> None:
     checker = CommittedChecker()
     leader = copy(9, leads=True)

@@ -123,6 +123,7 @@ class BrokerChecker:
         self.on_state: list[Callable[[TopicPartition], None]] = []
         self._committed = CommittedChecker()
         self._nodes: list[Node] = []  # brokers, as of the last sample
+        history.on_acknowledged.append(self._on_acknowledged)
 
     # Znodes
 
@@ -170,14 +171,24 @@ class BrokerChecker:
             if suspects:
                 suspects &= isr
         self._excuse_if_nobody_is_sure(tp)
+        copies = self._copies(tp)
+        self._check_committed(tp, copies)
+        if before is not None:
+            self._committed.check_growth(tp, before, state, copies)
+
+    def _copies(self, tp: TopicPartition) -> dict[int, Partition]:
         copies = {}
         for node in self._nodes:
             partition = node.handle and node.handle.services.partitions.get(tp)
             if partition is not None:
                 copies[_number(node)] = partition
-        self._check_committed(tp, copies)
-        if before is not None:
-            self._committed.check_growth(tp, before, state, copies)
+        return copies
+
+    def _on_acknowledged(self, tp: TopicPartition, end: int) -> None:
+        """A producer with acks=all heard of it: as good as a leader's high watermark."""
+        self._committed.note(tp, end)
+        if tp in self.states:
+            self._check_committed(tp, self._copies(tp))
 
     def _check_committed(self, tp: TopicPartition, copies: dict[int, Partition]) -> None:
         if tp not in self._history.excused:

@@ -1,9 +1,9 @@
 """What is committed is on every replica in sync, all the time: the promise behind acks=all.
 
 The high watermark of a rightful leader (the one that the partition's znode names, in the epoch that
-it names) says what is committed; it stays so under every later leader. Whoever is in sync has it,
-else electing that replica would lose it. Looking at logs finds at once what histories of clients
-only show when such an election comes.
+it names) says what is committed, and so does each acknowledgement with acks=all; it stays so under
+every later leader. Whoever is in sync has it, else electing that replica would lose it. Looking at
+logs finds at once what histories of clients only show when such an election comes.
 """
 
 from collections.abc import Mapping
@@ -18,6 +18,11 @@ class CommittedChecker:
 
     def __init__(self) -> None:
         self._ends: dict[tuple[object, TopicPartition], int] = {}
+        self._acked: dict[TopicPartition, int] = {}
+
+    def note(self, tp: TopicPartition, end: int) -> None:
+        """Everything before `end` was acknowledged, in a topic that is never deleted."""
+        self._acked[tp] = max(self._acked.get(tp, 0), end)
 
     def check(
         self,
@@ -33,7 +38,7 @@ class CommittedChecker:
         key = leader.topic_id, tp
         if leader.is_leader and leader.leader_epoch == state["leader_epoch"]:
             self._ends[key] = max(self._ends.get(key, 0), leader.high_watermark)
-        end = self._ends.get(key, 0)
+        end = max(self._ends.get(key, 0), self._acked.get(tp, 0))
         for broker in state["isr"]:
             copy = copies.get(broker)
             if copy is None or copy.topic_id != leader.topic_id or broker in unsafe:

@@ -6,6 +6,7 @@ lose records: every replica that was in sync had lost its power with bytes that 
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import trio
@@ -35,6 +36,7 @@ class History:
     consumed: dict[tuple[str, TopicPartition], set[int]] = field(default_factory=dict)
     scratch: dict[str, str] = field(default_factory=dict)
     topics: set[str] = field(default_factory=set)
+    on_acknowledged: list[Callable[[TopicPartition, int], None]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
     def topic_created(self, name: str) -> None:
@@ -53,6 +55,9 @@ class History:
             self.counts["records acknowledged"] += 1
             if place >= 0:
                 self._same(tp, place, value)
+        if offset >= 0:
+            for listener in self.on_acknowledged:
+                listener(tp, offset + len(values))
 
     # Reading
 
