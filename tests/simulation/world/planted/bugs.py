@@ -1,7 +1,7 @@
 """What a planted bug is, and the list of all of them."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 from tests.simulation.world.plan import Plan
@@ -16,7 +16,8 @@ class Bug:
 
     Some states are rare in the runs that seeds draw. A bug that needs one says which: `faults`
     (kind -> mean seconds) replace those of the seed, `settings` are added to the brokers' own,
-    `changes` to the rest of the plan.
+    `changes` to the rest of the plan. `given` are patches that are no bug (`given_what` says
+    what they do), and hold in the run without it too.
     """
 
     name: str
@@ -26,6 +27,8 @@ class Bug:
     faults: dict[str, float] | None = None
     settings: dict[str, str] = field(default_factory=dict)
     changes: dict[str, object] = field(default_factory=dict)
+    given: tuple[Patch, ...] = ()
+    given_what: str = ""
 
     def plan(self, seed: int) -> Plan:
         plan = Plan.of(seed, self.minutes)
@@ -43,6 +46,8 @@ class Bug:
         parts = [f"{kind} every {mean_s:g} s" for kind, mean_s in (self.faults or {}).items()]
         parts += [f"`{key}={value}`" for key, value in self.settings.items()]
         parts += [f"{name} {value}" for name, value in self.changes.items()]
+        if self.given:
+            parts.append(self.given_what)
         if self.minutes != 1.0:
             parts.append(f"{self.minutes:g} min")
         return ", ".join(parts)
@@ -66,10 +71,14 @@ def planted(what: str, **directions: object) -> Callable:
 _INHERITED = object()
 
 
-@contextmanager
-def plant(name: str) -> Iterator[None]:
+def plant(name: str) -> AbstractContextManager[None]:
     """The product with one bug more."""
-    patches = PLANTED[name].make()
+    return patched(PLANTED[name].make())
+
+
+@contextmanager
+def patched(patches: Sequence[Patch]) -> Iterator[None]:
+    """Attributes of classes and modules changed for a while."""
     before = [vars(owner).get(attribute, _INHERITED) for owner, attribute, _ in patches]
     for owner, attribute, bad in patches:
         assert hasattr(owner, attribute), (owner, attribute)
@@ -84,4 +93,4 @@ def plant(name: str) -> Iterator[None]:
                 setattr(owner, attribute, good)
 
 
-__all__ = ["PLANTED", "Bug", "Patch", "plant", "planted"]
+__all__ = ["PLANTED", "Bug", "Patch", "patched", "plant", "planted"]

@@ -67,7 +67,12 @@ def _controller_not_fenced() -> list[Patch]:
     return [(Ledger, "start", start)]
 
 
-@planted("a controller speaks before it has put right what happened before it")
+@planted(
+    "a controller speaks before it has put right what happened before it",
+    faults={"power_broker": 2.5, "move_controller": 1.0, "slow_disk": 2.0},
+    settings={"zookeeper.session.timeout.ms": "24000", "replica.lag.time.max.ms": "30000"},
+    changes={"records_per_s": 20.0, "delay_s": 0.02, "jitter_s": 0.1, "tick_ms": 4000},
+)
 def _controller_speaks_early() -> list[Patch]:
     original = Observer._take_states
 

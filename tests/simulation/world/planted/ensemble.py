@@ -1,11 +1,17 @@
 """Planted bugs of the coordinator ensemble."""
 
+from functools import partial
 from itertools import count
+from types import SimpleNamespace
 
+import trio
+
+from ottla.coordinator import snapshotting
 from ottla.coordinator.client_port import connection as connection_module
 from ottla.coordinator.client_port.connection import Connection
 from ottla.coordinator.consensus.core import Consensus
 from ottla.coordinator.consensus.leadership import Leadership
+from ottla.coordinator.consensus.replica import Replica
 from ottla.coordinator.node import Node
 from ottla.coordinator.store import store as store_module
 from ottla.coordinator.store.txn_log import SegmentWriter
@@ -17,6 +23,17 @@ from ottla.coordinator.tree.watches import Watches
 from ottla.protocol.zookeeper.jute import Reader, put_string
 from ottla.protocol.zookeeper.opcodes import OpCode
 from tests.simulation.world.planted.bugs import Patch, planted
+
+
+class _Busy:
+    """Trio, where everybody else has much to do at each checkpoint."""
+
+    def __init__(self) -> None:
+        self.lowlevel = SimpleNamespace(checkpoint=partial(trio.sleep, 0.05))
+
+    def __getattr__(self, name: str):
+        return getattr(trio, name)
+
 
 _FAR = 1 << 62  # a zxid above all
 
@@ -34,7 +51,11 @@ def _vote_for_an_old_log() -> list[Patch]:
     return [(Consensus, "_is_up_to_date", lambda self, _epoch, _index: True)]
 
 
-@planted("what a killed member wrote is not synced when it starts again")
+@planted(
+    "what a killed member wrote is not synced when it starts again",
+    faults={"kill_member": 8.0, "slow_disk": 1.0, "power_member": 10.0},
+    changes={"ensemble_clients": 3, "snap_count": 100_000},
+)
 def _restart_without_sync() -> list[Patch]:
     original = store_module._recover
 
@@ -63,20 +84,17 @@ def _commit_alone() -> list[Patch]:
     return [(Leadership, "commit_index", commit_index)]
 
 
-@planted(
-    "a member applies what its leader sends before a majority has it",
-    faults={"power_ensemble": 4.0, "power_member": 4.0, "slow_disk": 3.0},
-    changes={"ensemble_clients": 3},
-)
+@planted("a member applies what its leader sends before a majority has it")
 def _applied_before_commit() -> list[Patch]:
-    original = Consensus._on_append_request
+    original = Replica.append
 
-    def take(self, sender, request, now) -> None:
-        original(self, sender, request, now)
+    def append(self, request, epoch):
+        answer = original(self, request, epoch)
         if request.block is not None and self.log.last_index == request.block.last_index:
             self.commit_index = self.log.last_index
+        return answer
 
-    return [(Consensus, "_on_append_request", take)]
+    return [(Replica, "append", append)]
 
 
 @planted("decisions look at what is applied, not at what was decided before them")
@@ -93,7 +111,11 @@ def _decided_without_the_pending() -> list[Patch]:
     return [(Overlay, "open", look)]
 
 
-@planted("a write that comes late from where the client was before its session moved is done")
+@planted(
+    "a write that comes late from where the client was before its session moved is done",
+    faults={"slow_link": 0.7},
+    changes={"ensemble_clients": 3},
+)
 def _write_after_the_move() -> list[Patch]:
     original = Decider.require_session
 
@@ -148,6 +170,17 @@ def _snapshot_without_sessions() -> list[Patch]:
         yield from chunks
 
     return [(Tree, "dump", dump)]
+
+
+@planted(
+    "a snapshot of the state has changes that were made while it was written",
+    faults={"kill_member": 8.0, "isolate": 10.0},
+    changes={"snap_count": 60, "ensemble_clients": 3},
+    given=((snapshotting, "SLICE_S", 0.0), (snapshotting, "trio", _Busy())),
+    given_what="a snapshot takes 50 ms for each piece",  # else it takes no virtual time at all
+)
+def _snapshot_of_no_moment() -> list[Patch]:
+    return [(Tree, "for_change", lambda self, path: self.nodes[path])]
 
 
 @planted("every third watch is forgotten")

@@ -1,6 +1,7 @@
 """Planted bugs of partitions: leaders, followers, logs, producers."""
 
 from ottla.broker.groups.producer_ids import ProducerIdAllocator
+from ottla.broker.main import Broker
 from ottla.broker.partitions.partition import Partition
 from ottla.broker.partitions.replica_set import ReplicaSet
 from ottla.broker.replication.leader import LeaderReplica
@@ -201,3 +202,65 @@ def _newest_record_dropped() -> list[Patch]:
             lambda self, key, offset: original(self, key, offset - 1),
         )
     ]
+
+
+@planted(
+    "what is deleted stays on the disk and serves the next topic of that name: no id is asked for",
+    changes={"recreates": True},
+)
+def _data_of_a_former_topic() -> list[Patch]:
+    original = ReplicaSet._create
+
+    def delete(self, tp, partition) -> ErrorCode:
+        if partition is not None:
+            self._registry.remove(tp)
+        return ErrorCode.NONE
+
+    def create(self, tp, topic_id, *, is_new: bool):
+        log = self._log_manager.get(tp)
+        if log is not None:
+            log.topic_id = topic_id
+        return original(self, tp, topic_id, is_new=is_new)
+
+    return [(ReplicaSet, "_delete", delete), (ReplicaSet, "_create", create)]
+
+
+@planted(
+    "a new configuration of a topic reaches the brokers that lead some of it, no others",
+    changes={"configures": True},
+)
+def _configured_where_it_is_led() -> list[Patch]:
+    original = Broker._on_topic_settings
+
+    def take(self, changed) -> None:
+        led = {partition.tp.topic for partition in self._registry if partition.is_leader}
+        original(self, {topic: changed[topic] for topic in changed if topic in led})
+
+    return [(Broker, "_on_topic_settings", take)]
+
+
+@planted(
+    "a compaction forgets what producers wrote last",
+    faults={"reset": 1.0, "kill_broker": 10.0},
+    settings={"log.cleaner.backoff.ms": "300"},
+    changes={
+        "records_per_s": 8.0,
+        "delay_s": 0.02,
+        "compacted": {
+            "cleanup_policy": "compact",
+            "segment_bytes": "500",
+            "segment_ms": "3000",
+            "min_cleanable_dirty_ratio": "0.01",
+            "delete_retention_ms": "604800000",
+        },
+    },
+)
+def _producers_compacted_away() -> list[Patch]:
+    original = Log.take_over
+
+    def take_over(self, bases, truncations: int) -> bool:
+        taken = original(self, bases, truncations)
+        self.producers.clear()
+        return taken
+
+    return [(Log, "take_over", take_over)]

@@ -12,7 +12,7 @@ from pathlib import Path
 import trio
 
 from tests.simulation.world.history import Violation
-from tests.simulation.world.planted.bugs import PLANTED, Bug, plant
+from tests.simulation.world.planted.bugs import PLANTED, Bug, patched, plant
 from tests.simulation.world.world import NotConverged, run_seed
 
 SEEDS = 60
@@ -38,12 +38,12 @@ def attempt(name: str, seed: int) -> Catch | None:
     """One seed with a bug; if it fails, also without. None: the bug went unnoticed."""
     bug = PLANTED[name]
     with plant(name):
-        failure = _failure(bug.plan(seed))
+        failure = _failure(bug, seed)
     if failure is None:
         return None
     if failure[0] == _PATCH:
         return Catch(seed, *failure, surprise=f"fails by its patch: {failure[1]}")
-    sound = _failure(bug.plan(seed))
+    sound = _failure(bug, seed)
     if sound is None and _is_elsewhere(bug, failure[0]):
         return Catch(seed, *failure, surprise=f"has nothing to do with it: {failure}")
     return Catch(seed, *failure, surprise=f"fails without it too: {sound}" if sound else "")
@@ -54,9 +54,10 @@ def _is_elsewhere(bug: Bug, checker: str) -> bool:
     return not bug.make.__module__.endswith(".ensemble") and checker.partition(":")[0] in _ENSEMBLE
 
 
-def _failure(plan) -> tuple[str, str] | None:
+def _failure(bug: Bug, seed: int) -> tuple[str, str] | None:
     try:
-        run_seed(plan.seed, minutes=plan.minutes, plan=plan)
+        with patched(bug.given):
+            run_seed(seed, minutes=bug.minutes, plan=bug.plan(seed))
     except KeyboardInterrupt:
         raise
     except BaseException as error:
