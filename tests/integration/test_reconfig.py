@@ -216,3 +216,26 @@ def test_member_reads_its_servers_from_a_dynamic_file(coordinators) -> None:
     with coordinators.client(1) as client:
         shown = client.get("/zookeeper/config")[0].decode()
     assert shown == coordinators.server(1) + "\nversion=0"
+
+
+def test_majority_of_a_new_ensemble_serves_after_the_grace_and_the_third_joins(
+    coordinators,
+) -> None:
+    """ZooKeeper's ensembles start with a majority; `docs/decisions/007` says why this waits."""
+    listed = [1, 2, 3]
+    for me in (1, 2):
+        coordinators.start(me, listed, "initLimit=5")
+    began = time.monotonic()
+    coordinators.leader()
+    assert time.monotonic() - began > 5 * TICK_MS / 1000 / 2
+    with coordinators.client(1, 2) as client:
+        client.create("/first", b"one")
+    assert "ensemble.founded_by_majority" in (coordinators.home / "1.log").read_text()
+    coordinators.start(3, listed, "initLimit=5")
+    with coordinators.client(3) as client:
+        client.sync("/")
+        assert client.get("/first")[0] == b"one"
+    # The third has a vote by now: it and another one are a majority.
+    coordinators.end(coordinators.leader(), signal.SIGKILL)
+    with coordinators.client(*coordinators.processes) as client:
+        client.create("/second", b"two")

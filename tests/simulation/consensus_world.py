@@ -35,7 +35,9 @@ from ottla.protocol.peer.codec import decode, encode
 from ottla.protocol.peer.entries import Entry
 from ottla.protocol.peer.membership import MARK
 
-TIMING = Timing(heartbeat_s=0.1, election_min_s=0.5, election_max_s=1.0, lease_s=0.45)
+TIMING = Timing(
+    heartbeat_s=0.1, election_min_s=0.5, election_max_s=1.0, lease_s=0.45, founding_s=2.0
+)
 
 
 class Disk:
@@ -131,11 +133,17 @@ def unpack_state(snapshot):
 class World:
     """Drives the members through `steps` events of chance, then heals and expects progress."""
 
-    def __init__(self, seed: int, members: int, observers: int = 0, *, spares: int = 0):
-        """`spares` run and are no members, until a change of members takes them in."""
+    def __init__(
+        self, seed: int, members: int, observers: int = 0, *, spares: int = 0, absent: int = 0
+    ):
+        """`spares` run and are no members, until a change of members takes them in.
+
+        `absent` voters, a minority, start for the first time when everything is healed.
+        """
         self.rng = rng = random.Random(seed)
         self.now = 100.0
         self.ids = list(range(1, members + observers + spares + 1))
+        self.absent = set(range(1, absent + 1))
         self.first_voters = self.ids[:members]
         self.first_observers = self.ids[members : members + observers]
         self.wiped = 0
@@ -171,8 +179,9 @@ class World:
         self.ever_voted = set(self.first_voters)
         self.handing_over = False
         for member in self.members.values():
-            member.start()
-            self.wake(member)
+            if member.me not in self.absent:
+                member.start()
+                self.wake(member)
         self.at(rng.uniform(0, 1), self.chance)
         self.faults = True
 

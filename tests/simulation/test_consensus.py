@@ -52,6 +52,23 @@ def test_members_that_change_and_lose_disks_keep_raft_promises(group):
             raise AssertionError(f"seed {seed}, {sizes}: {error}") from error
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("group", range(6))
+def test_ensembles_that_a_majority_founds_keep_raft_promises(group):
+    """One or two voters start for the first time at the end; until then disks are not lost."""
+    began = 0
+    for seed in range(group * SEEDS_PER_TEST, (group + 1) * SEEDS_PER_TEST):
+        members, spares, absent = ((3, 0, 1), (3, 2, 1), (5, 0, 1), (5, 2, 2))[seed % 4]
+        world = World(seed, members, spares=spares, absent=absent)
+        try:
+            world.run_until(world.now + 8)
+            began += bool(world.committed)
+            world.run(2)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}, {absent} of {members} absent: {error}") from error
+    assert began > SEEDS_PER_TEST / 4, "a majority founds next to never"
+
+
 def test_world_finds_a_member_that_votes_with_an_empty_disk(monkeypatch):
     """Planted: every empty disk is taken for a new one's. The seed was found by trying."""
     start = Consensus.__init__

@@ -79,7 +79,7 @@ class Node:
         recovered = store.recovered
         self._tree = Tree() if recovered.snapshot is None else _tree_of(recovered.snapshot)
         self.watches = Watches()
-        self._timing = Timing.for_tick(settings.tick_time_ms)
+        self._timing = Timing.for_tick(settings.tick_time_ms, settings.init_limit)
         self._core = Consensus(
             settings.my_id,
             settings.voter_ids,

@@ -40,6 +40,7 @@ class Watching:
         self.is_read_only = False
         self._looking_since = now
         self._empty_since = now
+        self._newcomer = core.newcomer
         self._caught_up = (0, 0)  # what this member held when it last came nearer to its leader
         self._stalled_at = now + settings.init_limit * self._tick_s
 
@@ -70,7 +71,12 @@ class Watching:
     def _look_after_founding(self, now: float) -> None:
         """A member with an empty disk says who has to answer before it may vote."""
         core = self._core
-        newcomer = core.newcomer
+        newcomer, before = core.newcomer, self._newcomer
+        self._newcomer = newcomer
+        if newcomer is None and before is not None and before.is_deaf:
+            silent = [member for member in core.peers if before.lacks(member)]
+            if silent:
+                self._events.warning("ensemble.founded_by_majority", silent=silent)
         if newcomer is None or core.leader is not None:
             self._empty_since = now
         elif now - self._empty_since >= 2 * core.timing.election_max_s:

@@ -6,7 +6,9 @@ from ottla.coordinator.consensus.core import Consensus
 from ottla.coordinator.consensus.values import HardState, Limits, Position, Timing
 from ottla.protocol.peer.entries import Entry
 
-TIMING = Timing(heartbeat_s=0.1, election_min_s=0.5, election_max_s=1.0, lease_s=0.45)
+TIMING = Timing(
+    heartbeat_s=0.1, election_min_s=0.5, election_max_s=1.0, lease_s=0.45, founding_s=5.0
+)
 
 
 def log_of(*epochs):

@@ -17,7 +17,7 @@ from ottla.protocol.peer.entries import Entry
 from ottla.protocol.peer.errors import ProtocolError
 from ottla.protocol.peer.membership import MARK, Membership, decode
 from ottla.protocol.peer.messages import RollCallReply, RollCallRequest, VoteReply, VoteRequest
-from tests.unit.consensus.cores import Table, core_of
+from tests.unit.consensus.cores import TIMING, Table, core_of
 
 TRIO = (1, 2, 3)
 FIVE = (1, 2, 3, 4, 5)
@@ -250,7 +250,7 @@ def test_new_ensemble_calls_the_roll_before_it_elects():
     assert table.cores[1].is_settled_leader
 
 
-def test_new_ensemble_does_not_begin_without_one_of_its_voters():
+def test_new_ensemble_waits_for_all_of_its_voters():
     table = Table([blank(me) for me in TRIO])
     for _ in range(5):
         table.elect(1, among=(1, 2))
@@ -261,10 +261,61 @@ def test_new_ensemble_does_not_begin_without_one_of_its_voters():
     assert table.cores[1].is_settled_leader
 
 
+def after_the_grace(table, among):
+    """Every one of `among` calls the roll for longer than a new ensemble waits for all."""
+    for _ in range(int(TIMING.founding_s / TIMING.heartbeat_s) + 20):
+        for me in among:
+            table.heartbeat(me, among=among)
+
+
+def test_majority_of_a_new_ensemble_begins_when_the_grace_is_over():
+    table = Table([blank(me) for me in TRIO])
+    after_the_grace(table, (1, 2))
+    assert table.cores[1].is_settled_leader or table.cores[2].is_settled_leader
+    for _ in range(5):
+        for me in (1, 2):
+            table.heartbeat(me)
+        table.cores[3].tick(table.now)
+        table.settle(3)
+    assert table.cores[3].newcomer is None
+    assert table.cores[3].log.last_index
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"epochs": (1,)}, id="it has data"),
+        pytest.param({"epoch": 1}, id="it voted"),
+        pytest.param({"epoch": 1, "vote": ABSTAINS}, id="it saw a leader"),
+    ],
+)
+def test_empty_member_founds_nothing_with_one_that_took_part_in_an_ensemble(other):
+    """What a silent member may have acknowledged together with this one is not given up."""
+    table = Table([core_of(1, TRIO, is_founder=False, **other), blank(2)])
+    after_the_grace(table, (1, 2))
+    assert table.cores[2].newcomer is not None
+    assert not any(core.leadership for core in table.cores.values())
+
+
+def test_empty_members_found_nothing_while_somebody_has_data():
+    table = Table([blank(1), blank(2), core_of(3, TRIO, (1,))])
+    table.cores[3]._patience.begin_anew(table.now)
+    after_the_grace(table, TRIO)
+    assert table.cores[1].newcomer is not None
+    assert table.cores[2].newcomer is not None
+
+
+def test_minority_founds_nothing_however_long_it_waits():
+    table = Table([blank(me, (1, 2, 3, 4, 5)) for me in (1, 2)])
+    after_the_grace(table, (1, 2))
+    assert all(core.newcomer is not None for core in table.cores.values())
+
+
 def test_members_with_different_lists_found_nothing():
     table = Table([blank(1), blank(2), blank(3, (1, 2, 3, 4))])
     for me in TRIO:
         table.elect(me)
+    after_the_grace(table, TRIO)
     assert {core.hard.epoch for core in table.cores.values()} == {0}
 
 

@@ -208,9 +208,7 @@ class Consensus:
             return
         newcomer = self.newcomer
         if newcomer is not None and newcomer.ask_at <= now:
-            newcomer.ask_at = now + self.timing.heartbeat_s
-            for member in newcomer.whom_to_ask(self.peers, self.leader):
-                self._send(member, RollCallRequest(newcomer.life))
+            self._call_the_roll(newcomer, now)
         if self._patience.ends <= now:
             self._begin_pre_vote(now)
 
@@ -606,20 +604,38 @@ class Consensus:
         last, voters = self.log.last_index, self.membership.voters
         self._send(sender, RollCallReply(request.life, self.hard.epoch, last, leads, voters))
 
+    def _call_the_roll(self, newcomer: Newcomer, now: float) -> None:
+        is_grace_over = newcomer.rolls * self.timing.heartbeat_s >= self.timing.founding_s
+        if self._found(newcomer, now, is_grace_over=is_grace_over):
+            return
+        newcomer.ask_at = now + self.timing.heartbeat_s
+        newcomer.rolls += 1
+        for member in newcomer.whom_to_ask(self.peers, self.leader):
+            self._send(member, RollCallRequest(newcomer.life))
+
+    def _found(self, newcomer: Newcomer, now: float, *, is_grace_over: bool) -> bool:
+        """Become an ordinary member of an ensemble that was never there, if it was not."""
+        if not self.replica.is_empty or self.membership.is_joint:
+            return False
+        epoch = newcomer.founding_epoch(
+            self.membership.voters, self.peers, is_grace_over=is_grace_over
+        )
+        if epoch is None:
+            return False
+        self.newcomer = None
+        if epoch > self.hard.epoch or self.hard.vote == ABSTAINS:
+            # A vote for itself that it never asks others for: none in epochs of the past.
+            self._set_hard(HardState(max(epoch, self.hard.epoch), self.me))
+        self._patience.end_soon(now)
+        return True
+
     def _on_roll_call_reply(self, sender: int, reply: RollCallReply, now: float) -> None:
         newcomer = self.newcomer
         if newcomer is None or reply.life != newcomer.life:
             return
         newcomer.answered(sender, reply)
-        if self.replica.is_empty and not self.membership.is_joint:
-            epoch = newcomer.founding_epoch(self.membership.voters, self.peers)
-            if epoch is not None:
-                self.newcomer = None
-                if epoch > self.hard.epoch or self.hard.vote == ABSTAINS:
-                    # A vote for itself that it never asks others for: none in epochs of the past.
-                    self._set_hard(HardState(max(epoch, self.hard.epoch), self.me))
-                self._patience.end_soon(now)
-                return
+        if self._found(newcomer, now, is_grace_over=False):
+            return
         if reply.epoch >= self.hard.epoch and newcomer.believes(reply, now):
             if reply.epoch > self.hard.epoch:
                 self._enter_epoch(reply.epoch, now, leader=sender)

@@ -7,6 +7,8 @@ Revisited", 4.3, with leases in place of a second majority) until one of two thi
 
 * *Founding.* Every other voter has answered, after this start, that its log is empty too, and names
   the same voters. Then there is nothing to lose; this member votes, but in no epoch up to theirs.
+  Or a grace is over (`Timing.founding_s`), and whoever answered, a majority with this member, has
+  never taken part in an election either: what may be lost then is told in docs/decisions/007.
 * *Recovery.* A leader within its lease has answered. Nobody else leads a later epoch by then, and
   no election can succeed with a vote that this member gave before it started, since a whole
   election timeout has passed. So it follows that leader's epoch or later ones, without a vote until
@@ -19,8 +21,9 @@ Revisited", 4.3, with leases in place of a second majority) until one of two thi
 | catching up | its leader, and all the rest | no | an ordinary member |
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from ottla.coordinator.consensus.quorum import majority
 from ottla.protocol.peer.messages import RollCallReply
 
 
@@ -36,6 +39,7 @@ class Newcomer:
         "leaders",
         "life",
         "matched",
+        "rolls",
     )
 
     def __init__(self, life: int, now: float, *, is_deaf: bool, deaf_until: float) -> None:
@@ -43,6 +47,9 @@ class Newcomer:
         self.is_deaf = is_deaf
         self.deaf_until = deaf_until
         self.ask_at = now
+        self.rolls = 0
+        """How often all were asked, and had the time to answer. A clock that stood still for the
+        process, or ran on without it, makes no grace shorter."""
         self.leaders: dict[int, None] = {}
         """Who sent us what only leaders send: to be asked too, member or not."""
         self.hold: tuple[int, int] | None = None
@@ -66,15 +73,26 @@ class Newcomer:
     def answered(self, member: int, reply: RollCallReply) -> None:
         self._answers[member] = reply
 
-    def founding_epoch(self, voters: tuple[int, ...], others: Iterable[int]) -> int | None:
-        """The greatest epoch that an empty member is in, when all are empty; None: not known."""
-        answers = [self._answers.get(member) for member in others]
-        epochs: list[int] = []
-        for answer in answers:
-            if answer is None or answer.last_index or answer.voters != voters:
-                return None
-            epochs.append(answer.epoch)
-        return max(epochs)
+    def founding_epoch(
+        self, voters: tuple[int, ...], others: Sequence[int], *, is_grace_over: bool
+    ) -> int | None:
+        """The greatest epoch that an empty member is in, when all are empty; None: not known.
+
+        When the grace is over, a majority is enough. In one that is not all, nobody may be in an
+        epoch: a member whose log is empty, but which voted, may have seen the ensemble of a member
+        that is silent.
+        """
+        answers = self._answers
+        listed = [answers[member] for member in others if member in answers]
+        if any(answer.last_index or answer.voters != voters for answer in listed):
+            return None
+        if len(listed) == len(others):
+            return max([answer.epoch for answer in listed])
+        knows_of_none = self.is_deaf and not (
+            self.leaders or any(answer.epoch or answer.last_index for answer in answers.values())
+        )
+        is_majority = 1 + len(listed) >= majority(len(voters))
+        return 0 if is_grace_over and knows_of_none and is_majority else None
 
     def believes(self, reply: RollCallReply, now: float) -> bool:
         """Whether an answer ends the first, deaf part of a recovery; true ever after."""

@@ -110,12 +110,14 @@ class Timing:
     election_max_s: float
     lease_s: float
     """The leader stops within this time of its last majority contact; below election_min_s."""
+    founding_s: float = float("inf")
+    """A member with an empty disk waits so long for every voter; then a majority founds."""
 
     def __post_init__(self) -> None:
         assert 0 < self.heartbeat_s < self.lease_s < self.election_min_s < self.election_max_s
 
     @classmethod
-    def for_tick(cls, tick_time_ms: int) -> "Timing":
+    def for_tick(cls, tick_time_ms: int, init_limit: int) -> "Timing":
         """The pace for a `tickTime`: a silent leader is replaced within one to two seconds at 2000.
 
         Heartbeats every tenth of a tick, elections after half a tick to one tick of silence.
@@ -126,6 +128,7 @@ class Timing:
             election_min_s=tick / 2,
             election_max_s=tick,
             lease_s=tick * 0.45,
+            founding_s=tick * init_limit,
         )
 
 
