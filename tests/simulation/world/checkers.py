@@ -203,9 +203,9 @@ class BrokerChecker:
         return set(self.states[tp]["isr"]) - unsure
 
     def note_power_cut(self, broker: int) -> None:
-        """`broker` may have lost what it had not synced, wherever it is in sync."""
+        """`broker` may have lost what it had not synced, wherever it is in sync and written to."""
         for tp, state in self.states.items():
-            if broker in state["isr"]:
+            if broker in state["isr"] and tp.topic not in self._history.scratch:
                 self.tainted.setdefault(tp, set()).add(broker)
                 self._excuse_if_nobody_is_sure(tp)
 

@@ -6,8 +6,9 @@ What is legal for them:
 * A power cut keeps what was synced and any part of the rest. Members sync before they acknowledge,
   so any number of them may lose power, at once too. Brokers acknowledge from the page cache, as
   Kafka's do: replication is what keeps an acknowledged record. So a broker loses power only while
-  each of its partitions has another replica in sync that runs and has not lost power itself since
-  it came into the ISR, and no other broker is killed before the ISRs were rid of it once. If an
+  each of its partitions that is written to has another replica in sync that runs and has not
+  restarted since it came into the ISR, and no other broker is killed before the ISRs were rid of
+  it once. If an
   ISR shrinks to replicas that lost power all the same, its partition is excused
   (`BrokerChecker.note_power_cut`). Where brokers sync each batch (`Plan.durable`) nothing is
   excused, and any number of brokers may lose power, at once too.
@@ -145,7 +146,9 @@ class Faults:
             if each.handle is not None and each is not node
         }
         for tp, state in self._checker.states.items():
-            if broker in state["isr"] and not (self._checker.sure(tp) - {broker}) & running:
+            if broker not in state["isr"] or tp.topic in self._history.scratch:
+                continue
+            if not (self._checker.sure(tp) - {broker}) & running:
                 return False
         self._checker.note_power_cut(broker)
         return await self._power_off(node)

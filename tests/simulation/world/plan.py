@@ -98,7 +98,17 @@ class Plan:
         plan.group_members = rng.randint(1, 3)
         plan.ensemble_clients = rng.randint(0, 3)
         plan._draw_more(random.Random(seed * 104_729 + 7))
+        plan._draw_leaders(random.Random(seed * 1_299_709 + 11))
         return plan
+
+    def _draw_leaders(self, rng: random.Random) -> None:
+        """Leaderships and the controller's role move between live brokers, in half of the runs."""
+        if not self.faults or rng.random() < 0.5:
+            return
+        interval_s = rng.choice(("3", "20", "300"))
+        self.broker_settings["leader.imbalance.check.interval.seconds"] = interval_s
+        if rng.random() < 0.5:
+            self.faults["move_controller"] = rng.choice((10.0, 20.0, 40.0))
 
     def _draw_more(self, rng: random.Random) -> None:
         """What was added later; half of the runs have none of it."""
