@@ -240,23 +240,28 @@ class ClientPort:
         stream, sending = connection.stream, self._sending
         touch = _untracked if connection.read_only else self._member.touch
         session_id = connection.session_id
-        now = trio.current_time()
-        connection.receive(early, now)
-        while True:
+
+        def handle(requests: Sequence[memoryview]) -> bool:
+            """Answer what can be answered now; whether more may be read."""
+            now = trio.current_time()
+            connection.receiving = True
+            connection.receive(requests, now)
             connection.receiving = False
             if connection.has_answers:
                 sending.send_now(connection, now)
-            if connection.is_full:
-                await connection.wait_room()
-            count = await stream.receive_into(frames.buffer())
-            if not count:
+            return not connection.is_full
+
+        def take(count: int) -> bool:
+            touch(session_id)
+            return handle(frames.received(count))
+
+        handle(early)
+        while True:
+            await connection.wait_room()
+            # No switch to this task between a request and its answer.
+            if not await stream.receive_while(frames.buffer, take):
                 connection.close("closed by its client")
                 return
-            touch(session_id)
-            now = trio.current_time()
-            # No switch to another task between a request and its answer.
-            connection.receiving = True
-            connection.receive(frames.received(count), now)
 
     def _refuse(self, connection: Connection, reason: str, guess: str) -> None:
         self._runtime.events.warning(
