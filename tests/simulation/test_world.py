@@ -27,6 +27,7 @@ FOUND = {
     32: "clean_stop_failed_with_an_expired_session",
     35: "new_controller_told_the_old_roles_first_again",
     43: "role_that_came_during_a_stop_failed",
+    45: "clock_that_was_ahead_removed_notices_before_others_read_them",
     74: "session_ended_before_its_creator_heard_of_it",
     83: "broker_led_before_it_was_registered",
     92: "isr_change_that_did_not_happen_was_never_asked_for_again",

@@ -244,7 +244,7 @@ class Broker:
             self._broker_epoch,
             events,
         )
-        self._config_watcher = ConfigWatcher(client, runtime.wall_clock, events)
+        self._config_watcher = ConfigWatcher(client, events)
         self._config_watcher.subscribe(dynamic.on_change)
         self._config_watcher.subscribe(self._tell_controller)
         dynamic.subscribe(self._on_broker_config, self._on_topic_settings)

@@ -21,7 +21,7 @@ from ottla.config.broker import BrokerConfig, Source
 from ottla.config.broker_checks import check_steps
 from ottla.config.problems import Place
 from ottla.protocol.zookeeper.opcodes import CreateMode
-from ottla.runtime.memory import FixedWallClock, MemoryNetwork, RecordingEvents
+from ottla.runtime.memory import MemoryNetwork, RecordingEvents
 from tests.unit.ensemble.members import Members
 
 FILE = {"broker.id": "1", "zookeeper.connect": "localhost:2181", "log.segment.bytes": "1000"}
@@ -102,7 +102,7 @@ async def test_an_entity_that_cannot_be_read_is_told_and_passed_over(client, dyn
 async def test_a_notice_about_an_unreadable_entity_ends_nothing(
     autojump_clock, client, events, nursery
 ):
-    watcher = ConfigWatcher(client, FixedWallClock(), events)
+    watcher = ConfigWatcher(client, events)
     told = []
     watcher.subscribe(lambda kind, name, config: told.append((name, config)))
     await nursery.start(watcher.run)

@@ -1,8 +1,9 @@
 """Dynamic configuration in the ensemble: reading, writing, hearing of changes.
 
 Whoever changes `/config/<type>/<name>` then creates a sequential `/config/changes/config_change_`
-that names the entity; every broker reads the entity anew. Notices older than a quarter of an hour
-are removed by whichever broker sees them first, as Kafka does.
+that names the entity; every broker reads the entity anew. Notices are removed by whichever broker
+has seen them for a quarter of an hour first. Kafka goes by their time of creation instead: there a
+broker whose clock is ahead removes what others have not read yet.
 """
 
 from collections import deque
@@ -30,9 +31,9 @@ from ottla.broker.ensemble.replies import Reply
 from ottla.broker.ensemble.watches import WatchEvent
 from ottla.protocol.zookeeper.messages import Stat
 from ottla.protocol.zookeeper.opcodes import CreateMode
-from ottla.runtime.interfaces import Events, WallClock
+from ottla.runtime.interfaces import Events
 
-NOTICE_KEPT_MS = 15 * 60 * 1000
+NOTICE_KEPT_S = 15 * 60.0
 ABSENT = -2
 """The version of an entity that has no znode; -1 is ensemble language for any version."""
 DEFAULT_ENTITY = "<default>"
@@ -131,12 +132,12 @@ class ConfigWatcher:
     notice came while this broker was cut off is told after it is back.
     """
 
-    def __init__(self, client: EnsembleClient, wall_clock: WallClock, events: Events) -> None:
+    def __init__(self, client: EnsembleClient, events: Events) -> None:
         self._client = client
-        self._wall_clock = wall_clock
         self._events = events
         self._subscribers: list[OnChange] = []
         self._told = -1
+        self._seen_at: dict[str, float] = {}  # notices that are there -> since when, for us
         self._woken = trio.Event()
 
     def subscribe(self, on_change: OnChange) -> None:
@@ -194,7 +195,7 @@ class ConfigWatcher:
                     subscriber(kind, entity_name, config)
         if numbered:
             self._told = max(self._told, numbered[-1][0])
-            await self._purge([name for _, name in numbered])
+        await self._purge([name for _, name in numbered])
 
     async def _read_notice(self, name: str) -> tuple[str, str] | None:
         try:
@@ -207,19 +208,13 @@ class ConfigWatcher:
             return None
 
     async def _purge(self, names: list[str]) -> None:
-        """Remove old notices, which are first in the order of their numbers."""
-        limit_ms = self._wall_clock.now_ms() - NOTICE_KEPT_MS
-        for name in names:
-            path = f"{paths.CONFIG_CHANGES}/{name}"
-            try:
-                stat = await self._client.exists(path)
-                if stat is None:
-                    continue
-                if stat.ctime > limit_ms:
-                    return
-                await self._client.delete(path)
-            except NoNode:
-                continue
+        """Remove what everybody had the time to read, or whose session ended meanwhile."""
+        now = trio.current_time()
+        self._seen_at = {name: self._seen_at.get(name, now) for name in names}
+        for name, seen_at in self._seen_at.items():
+            if now - seen_at >= NOTICE_KEPT_S:
+                with suppress(NoNode):
+                    await self._client.delete(f"{paths.CONFIG_CHANGES}/{name}")
 
 
 __all__ = [
