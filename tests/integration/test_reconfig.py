@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import secrets
 import signal
 import socket
 import subprocess
@@ -32,6 +33,9 @@ class Coordinators:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self.secret = home / "secret"
+        self.secret.write_bytes(secrets.token_hex(32).encode())
+        self.secret.chmod(0o600)
         base = free_ports(15)
         self.ports = {me: (base + 3 * me - 3, base + 3 * me - 2) for me in range(1, 6)}
         self.clients = {me: base + 3 * me - 1 for me in range(1, 6)}
@@ -55,6 +59,7 @@ class Coordinators:
             "maxClientCnxns=0",
             "admin.enableServer=false",
             "reconfigEnabled=true",
+            f"quorum.auth.secretFile={self.secret}",
             f"DigestAuthenticationProvider.superDigest=super:{DIGEST}",
             *map(self.server, listed),
             *more,

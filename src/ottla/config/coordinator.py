@@ -18,6 +18,7 @@ from ottla.config.listeners import parse_host_port
 from ottla.config.problems import ConfigError, Place, Problem
 from ottla.config.properties import Entry, parse_overrides, read
 from ottla.config.resolve import Findings, Values, resolve
+from ottla.config.secret_file import read_secret
 
 COORDINATOR_KEYS: Mapping[str, Key] = ALL
 
@@ -42,8 +43,8 @@ class CoordinatorConfig(Values):
     """A checked configuration of one member; immutable.
 
     `members` has every member by id; it is empty for an ensemble of one, whose `my_id` is 1.
-    `sasl_users` are the names and passwords of the JAAS file, if there is one. `source` is the file
-    that it was read from, if it was.
+    `sasl_users` are the names and passwords of the JAAS file, if there is one, `peer_secret` the
+    content of `quorum.auth.secretFile`. `source` is the file that it was read from, if it was.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class CoordinatorConfig(Values):
         warnings: tuple[Problem, ...],
         sasl_users: Mapping[str, str],
         *,
+        peer_secret: bytes | None,
         source: str | None,
     ) -> None:
         super().__init__({name: row.default for name, row in ALL.items()} | found.values)
@@ -61,6 +63,7 @@ class CoordinatorConfig(Values):
         self.my_id = my_id
         self.warnings = warnings
         self.sasl_users = sasl_users
+        self.peer_secret = peer_secret
         self.source = source
         self._client_port_set = "clientPort" in found.values
 
@@ -100,11 +103,20 @@ class CoordinatorConfig(Values):
         _check(found, members, place)
         own = _own_id(found, members, my_id, place)
         users = _sasl_users(found, place)
+        secret = _peer_secret(found, place)
         if found.problems:
             raise ConfigError(
                 sorted(found.problems, key=lambda one: (one.place.source, one.place.line))
             )
-        return cls(found, members, own, tuple(found.warnings), users, source=source)
+        return cls(
+            found,
+            members,
+            own,
+            tuple(found.warnings),
+            users,
+            peer_secret=secret,
+            source=source,
+        )
 
     @property
     def client_port(self) -> int:
@@ -271,6 +283,20 @@ def _sasl_users(found: Findings, place: Place) -> dict[str, str]:
         problem = str(error)
     found.problem("java.security.auth.login.config", problem, place)
     return {}
+
+
+def _peer_secret(found: Findings, place: Place) -> bytes | None:
+    path = found.values.get("quorum.auth.secretFile")
+    if not isinstance(path, str):
+        return None
+    try:
+        return read_secret(path)
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+    except ValueError as error:
+        problem = str(error)
+    found.problem("quorum.auth.secretFile", problem, place)
+    return None
 
 
 def _is_inert(name: str) -> bool:

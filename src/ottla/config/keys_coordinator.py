@@ -235,6 +235,13 @@ SECURITY = table(
         "Whether a member's certificate must be made out to the host in its server.N line.",
     ),
     Key(
+        "quorum.auth.secretFile",
+        _T.STRING,
+        None,
+        "A file that only its owner may read, with 16 to 4096 bytes that every member has: on the"
+        " peer port each proves to the other that it knows them. Not a key of ZooKeeper's.",
+    ),
+    Key(
         "X509AuthenticationProvider.superUser",
         _T.STRING,
         None,

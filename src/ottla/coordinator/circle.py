@@ -6,9 +6,11 @@ people to see.
 """
 
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 
 from ottla.coordinator.consensus.core import Consensus
-from ottla.coordinator.peers import OnEnded, OnLink, OnMessage, OnReceived, Peers, PeerTls
+from ottla.coordinator.peer_security import PeerSecurity, PeerTls
+from ottla.coordinator.peers import OnEnded, OnLink, OnMessage, OnReceived, Peers
 from ottla.coordinator.servers import Details, addresses_of, details_of, observers_of, voters_of
 from ottla.coordinator.settings import CoordinatorSettings
 from ottla.coordinator.tree.tree import Tree
@@ -45,6 +47,7 @@ class Circle:
         if own is None:
             return None
         may_change = settings.reconfig_enabled or bool(self._core.membership.details)
+        self._warn_of_strangers(settings.listen_on(own).host)
         listed = ",".join(f"{id_}:{one.port}" for id_, one in sorted(settings.members.items()))
         return Peers(
             runtime.network,
@@ -56,10 +59,22 @@ class Circle:
             on_received=on_received,
             on_link=on_link,
             on_ended=on_ended,
-            tls=_peer_tls(settings),
+            security=PeerSecurity(
+                settings.my_id, runtime.rng, tls=_peer_tls(settings), secret=settings.peer_secret
+            ),
             ensemble="" if may_change else listed,
             takes_guests=may_change,
         )
+
+    def _warn_of_strangers(self, interface: str) -> None:
+        settings = self._settings
+        is_open = settings.peer_tls is None and settings.peer_secret is None
+        if is_open and not is_loopback(interface):
+            self._runtime.events.warning(
+                "ensemble.peer_port_open",
+                interface=interface or "*",
+                remedy="quorum.auth.secretFile or sslQuorum",
+            )
 
     def follow(self, peers: Peers, invited: Callable[[], Mapping[int, Server]]) -> None:
         """Keep the links that consensus may want to use. Cheap when nothing changed."""
@@ -111,6 +126,14 @@ class Circle:
             )
 
 
+def is_loopback(interface: str) -> bool:
+    """Whether only this machine can reach what listens there; names but `localhost`: no."""
+    try:
+        return ip_address(interface).is_loopback
+    except ValueError:
+        return interface == "localhost"
+
+
 def _peer_tls(settings: CoordinatorSettings) -> PeerTls | None:
     if settings.peer_tls is None:
         return None
@@ -118,4 +141,4 @@ def _peer_tls(settings: CoordinatorSettings) -> PeerTls | None:
     return PeerTls(calling, server_context(settings.peer_tls))
 
 
-__all__ = ["Circle"]
+__all__ = ["Circle", "is_loopback"]

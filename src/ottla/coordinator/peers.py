@@ -2,8 +2,8 @@
 
 Messages to a member go out on our connection to it, its messages come in on its own, so that two
 members never argue about which of two crossed connections to keep. A connection begins with
-`Hello`, behind a TLS handshake where `sslQuorum` asks for it; nothing is answered to it. A link
-that breaks is made again with a growing pause, and so is one to a name that does not resolve yet.
+`Hello`, behind what `peer_security` asks for; nothing is answered to it. A link that breaks is made
+again with a growing pause, and so is one to a name that does not resolve yet.
 
 Who the others are changes while this runs (`follow`). A member may be called by one that it does
 not know yet, since it lags behind the change that took that one in: where members can change at
@@ -12,15 +12,14 @@ all, such a guest is let in and called back where it says it is, as long as its 
 Task tree: `run` > {acceptor > one reader per incoming connection, one connector per member}.
 """
 
-import ssl
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import trio
 
+from ottla.coordinator.entrance import HELLO_TIMEOUT_S, Entrance, receive_frames
+from ottla.coordinator.peer_security import PeerSecurity
 from ottla.protocol.peer.codec import FORMAT_VERSION, decode, encode
 from ottla.protocol.peer.errors import ProtocolError
-from ottla.protocol.peer.framing import FrameReader
 from ottla.protocol.peer.messages import Hello, PeerMessage
 from ottla.runtime.interfaces import (
     Address,
@@ -33,8 +32,6 @@ from ottla.runtime.interfaces import (
 from ottla.runtime.tls import TlsStream
 
 QUEUE_BYTES_MAX = 48 * 1024 * 1024
-HELLO_BYTES_MAX = 4096
-HELLO_TIMEOUT_S = 5.0
 PAUSE_MIN_S = 0.02
 PAUSE_MAX_S = 0.5
 GUESTS_MAX = 16
@@ -43,14 +40,6 @@ OnMessage = Callable[[int, PeerMessage], None]
 OnLink = Callable[[int, bool], None]
 OnEnded = Callable[[int], None]
 OnReceived = Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True)
-class PeerTls:
-    """Members show each other their certificates: contexts of the one that calls and the called."""
-
-    calling: ssl.SSLContext
-    called: ssl.SSLContext
 
 
 class _Link:
@@ -97,7 +86,7 @@ class Peers:
         on_received: OnReceived,
         on_link: OnLink,
         on_ended: OnEnded,
-        tls: PeerTls | None = None,
+        security: PeerSecurity,
         ensemble: str = "",
         takes_guests: bool = False,
     ) -> None:
@@ -120,14 +109,14 @@ class Peers:
         self._on_received = on_received
         self._on_link = on_link
         self._on_ended = on_ended
-        self._tls = tls
+        self._security = security
+        self._entrance = Entrance(security, events)
         self.ensemble = ensemble
         self._takes_guests = takes_guests
         self._links: dict[int, _Link] = {}
         self._incoming: dict[int, Stream] = {}
         self._nursery: trio.Nursery | None = None
         self._moved = trio.Event()
-        self._refused: dict[int, str] = {}  # why a member was refused last, said once
 
     def follow(self, addresses: Mapping[int, Address], own: Address) -> None:
         """Be connected to these members, at these addresses, and be called at `own`.
@@ -145,7 +134,6 @@ class Peers:
                 if known.address != address:
                     known.former, known.address = known.address, address
             elif member != self._me:
-                self._refused.pop(member, None)
                 self._add(_Link(member, address))
         if own != self._own:
             self._own = own
@@ -264,7 +252,7 @@ class Peers:
             for address in filter(None, (link.address, link.former)):
                 try:
                     with trio.fail_after(HELLO_TIMEOUT_S):
-                        stream = await self._open(address)
+                        stream = await self._open(address, link.member)
                         await stream.send_all(encode(self._hello(link.member)))
                 except (OSError, trio.TooSlowError) as error:
                     if str(error) != failure and address == link.address:
@@ -274,10 +262,13 @@ class Peers:
                     if is_closed and link.former is None and link.member not in self._incoming:
                         self._on_ended(link.member)
                 else:
-                    failure, pause = "", PAUSE_MIN_S
+                    failure = ""
                     if address == link.address:
                         link.former = None
+                    began = trio.current_time()
                     await self._use(link, stream)
+                    if trio.current_time() > began + PAUSE_MAX_S:
+                        pause = PAUSE_MIN_S  # else it looks like one that was refused
                     break
             await trio.sleep(pause)
             pause = min(pause * 2, PAUSE_MAX_S)
@@ -286,17 +277,9 @@ class Peers:
         own = self._own
         return Hello(FORMAT_VERSION, self.ensemble, self._me, member, own.host, own.port)
 
-    async def _open(self, address: Address) -> Stream:
+    async def _open(self, address: Address, member: int) -> Stream:
         stream = await self._network.connect(address)
-        if self._tls is None:
-            return stream
-        secure = TlsStream(stream, self._tls.calling, server_hostname=address.host)
-        try:
-            await secure.shake_hands()
-        except BaseException:
-            secure.close()
-            raise
-        return secure
+        return await self._security.secure_call(stream, member, address.host)
 
     async def _use(self, link: _Link, stream: Stream) -> None:
         """Send on a connection until it breaks or is refused."""
@@ -343,22 +326,16 @@ class Peers:
     # --- incoming
 
     async def _receive(self, plain: Stream) -> None:
-        member = 0
-        stream = plain if self._tls is None else TlsStream(plain, self._tls.called)
+        member, stream = 0, plain
         try:
-            reader = FrameReader(first_limit=HELLO_BYTES_MAX)
-            with trio.fail_after(HELLO_TIMEOUT_S):
-                if isinstance(stream, TlsStream):
-                    await self._shake_hands(stream)
-                frames = await _more(stream, reader)
-            member = self._admit(frames.pop(0), stream)
+            caller = await self._entrance.meet(plain)
+            stream, frames = caller.stream, caller.frames
+            member = self._admit(caller.hello, stream)
             while True:
                 self._deliver(member, frames)
-                frames = await _more(stream, reader)
-        except _RefusedAgain:
-            pass
-        except (ProtocolError, trio.TooSlowError) as problem:
-            self._events.warning("peer.refused", remote=str(stream.peer), reason=str(problem))
+                frames = await receive_frames(stream, caller.reader)
+        except ProtocolError as problem:
+            self._entrance.tell_refused(stream, problem)
         except ConnectionLost:
             pass
         finally:
@@ -378,25 +355,10 @@ class Peers:
             raise
         self._on_received()
 
-    async def _shake_hands(self, stream: TlsStream) -> None:
-        try:
-            await stream.shake_hands()
-        except ConnectionLost as error:
-            raise ProtocolError(str(error)) from error
-
-    def _admit(self, frame: bytes, stream: Stream) -> int:
-        hello = decode(frame)
-        if not isinstance(hello, Hello):
-            raise ProtocolError(f"{type(hello).__name__} where Hello was expected")
-        if hello.version != FORMAT_VERSION:
-            raise ProtocolError(f"peer format {hello.version}, this member has {FORMAT_VERSION}")
+    def _admit(self, hello: Hello, stream: Stream) -> int:
         problem = self._problem_with(hello)
         if problem:
-            # One that was refused comes again and again; that is told once.
-            said_before = self._refused.get(hello.sender) == problem
-            if len(self._refused) < GUESTS_MAX:
-                self._refused[hello.sender] = problem
-            raise _RefusedAgain(problem) if said_before else ProtocolError(problem)
+            raise ProtocolError(problem)
         if hello.sender not in self._links:
             self._add(_Link(hello.sender, Address(hello.host, hello.port), is_guest=True))
         older = self._incoming.get(hello.sender)
@@ -419,21 +381,6 @@ class Peers:
         return ""
 
 
-class _RefusedAgain(ProtocolError):
-    """For the same reason as the last time."""
-
-
-async def _more(stream: Stream, reader: FrameReader) -> list[bytes]:
-    """At least one more frame. ConnectionLost at the peer's end, too."""
-    while True:
-        count = await stream.receive_into(reader.buffer())
-        if not count:
-            raise ConnectionLost("the peer closed the connection")
-        frames = reader.received(count)
-        if frames:
-            return frames
-
-
 def _has_pending(stream: Stream) -> bool:
     return isinstance(stream, TlsStream) and stream.has_pending
 
@@ -447,4 +394,4 @@ async def _wait_end(stream: Stream) -> None:
         return
 
 
-__all__ = ["PeerTls", "Peers"]
+__all__ = ["Peers"]

@@ -73,6 +73,8 @@ class CoordinatorSettings:
     """How members talk to each other; None: without TLS."""
     peer_verify_hostname: bool = True
     """Whether a member's certificate must be made out to the host that `members` names."""
+    peer_secret: bytes | None = field(default=None, repr=False)
+    """What members prove to each other that they know; None: nothing."""
     x509_super_user: str | None = None
     """The subject (RFC 2253) of the certificate whose owner may do everything."""
     read_only_mode: bool = False

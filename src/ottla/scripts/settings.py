@@ -46,6 +46,7 @@ def coordinator_settings(config: CoordinatorConfig) -> CoordinatorSettings:
         tls=_tls(config, "ssl") if config.int("secureClientPort") >= 0 else None,
         peer_tls=_tls(config, "ssl.quorum") if config.bool("sslQuorum") else None,
         peer_verify_hostname=config.bool("ssl.quorum.hostnameVerification"),
+        peer_secret=config.peer_secret,
         x509_super_user=config.optional_str("X509AuthenticationProvider.superUser"),
         read_only_mode=config.bool("readonlymode.enabled"),
         sasl_users=config.sasl_users,
