@@ -124,4 +124,11 @@ def server_settings(config: BrokerConfig) -> ServerSettings:
         max_idle_s=config.int("connections.max.idle.ms") / 1000,
         max_connections=min(config.int("max.connections"), INT32_MAX),
         max_connections_per_address=config.int("max.connections.per.ip"),
+        send_buffer_bytes=_buffer_bytes(config.int("socket.send.buffer.bytes")),
+        receive_buffer_bytes=_buffer_bytes(config.int("socket.receive.buffer.bytes")),
     )
+
+
+def _buffer_bytes(configured: int) -> int | None:
+    """As Kafka has it, -1 is the system's choice."""
+    return None if configured == -1 else configured

@@ -313,6 +313,20 @@ QUEUES = table(
         at_least(1),
     ),
     Key(
+        "socket.send.buffer.bytes",
+        _T.INT,
+        100 * 1024,
+        "SO_SNDBUF of each connection that is accepted; -1: the system's choice.",
+        at_least(-1),
+    ),
+    Key(
+        "socket.receive.buffer.bytes",
+        _T.INT,
+        100 * 1024,
+        "SO_RCVBUF of each connection that is accepted; -1: the system's choice.",
+        at_least(-1),
+    ),
+    Key(
         "socket.listen.backlog.size",
         _T.INT,
         50,

@@ -184,8 +184,19 @@ class Network(Protocol):
         """Connect; OSError when refused or unresolvable. The caller bounds the time."""
         ...
 
-    async def listen(self, address: Address, *, backlog: int = 1024) -> Listener:
-        """Bind and listen. An empty host is every interface. OSError (EADDRINUSE, ...)."""
+    async def listen(
+        self,
+        address: Address,
+        *,
+        backlog: int = 1024,
+        send_buffer_bytes: int | None = None,
+        receive_buffer_bytes: int | None = None,
+    ) -> Listener:
+        """Bind and listen. An empty host is every interface. OSError (EADDRINUSE, ...).
+
+        send_buffer_bytes, receive_buffer_bytes: of accepted connections; None leaves them to the
+        system, and a network without the system's buffers takes no notice.
+        """
         ...
 
 

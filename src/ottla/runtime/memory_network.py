@@ -255,7 +255,14 @@ class MemoryNetwork:
             raise TimeoutError(errno.ETIMEDOUT, f"{os.strerror(errno.ETIMEDOUT)} ({address})")
         return MemoryStream(mine, address, back, there)
 
-    async def listen(self, address: Address, *, backlog: int = 1024) -> MemoryListener:
+    async def listen(
+        self,
+        address: Address,
+        *,
+        backlog: int = 1024,
+        send_buffer_bytes: int | None = None,
+        receive_buffer_bytes: int | None = None,
+    ) -> MemoryListener:
         await trio.lowlevel.checkpoint()
         host = self._resolve(address.host)
         if host != self.host:

@@ -261,9 +261,22 @@ class RealNetwork:
         reason = failure.strerror or str(failure)
         raise type(failure)(failure.errno, f"{reason} ({address})") from failure
 
-    async def listen(self, address: Address, *, backlog: int = 1024) -> RealListener:
+    async def listen(
+        self,
+        address: Address,
+        *,
+        backlog: int = 1024,
+        send_buffer_bytes: int | None = None,
+        receive_buffer_bytes: int | None = None,
+    ) -> RealListener:
         sock = await _bound_socket(address)
         try:
+            # Accepted sockets inherit both. A receive buffer has to be there before the handshake,
+            # which fixes how far the window can be scaled.
+            if send_buffer_bytes is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
+            if receive_buffer_bytes is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
             sock.listen(backlog)
         except OSError as error:
             sock.close()

@@ -231,7 +231,14 @@ class SimNetwork:
         fabric.streams[ours] = self.host
         return ours
 
-    async def listen(self, address: Address, *, backlog: int = 1024) -> SimListener:
+    async def listen(
+        self,
+        address: Address,
+        *,
+        backlog: int = 1024,
+        send_buffer_bytes: int | None = None,
+        receive_buffer_bytes: int | None = None,
+    ) -> SimListener:
         await trio.lowlevel.checkpoint()
         host = self.host if address.host in _OWN_NAMES else address.host
         if host != self.host:

@@ -55,6 +55,22 @@ async def test_bytes_arrive_in_order(network: Network) -> None:
     server.close()
 
 
+async def test_accepted_connections_have_the_listeners_buffers() -> None:
+    """What a peer does not take stays within them, where the system would give it megabytes."""
+    network = RealNetwork(RecordingEvents())
+    filled = []
+    for send, receive in ((None, None), (20_000, 20_000)):
+        listener = await network.listen(HERE, send_buffer_bytes=send, receive_buffer_bytes=receive)
+        client = await network.connect(listener.address)
+        server = await listener.accept()
+        filled.append((fill(server), fill(client)))
+        for each in (client, server, listener):
+            each.close()
+    (_, system_in), (out, into) = filled
+    assert out < filled[0][0] / 2
+    assert into < system_in
+
+
 async def test_addresses_mirror_each_other(network: Network) -> None:
     client, server = await pair(network)
     assert client.local.port == server.peer.port

@@ -29,7 +29,8 @@ REFUSAL_EVENT_S = 5.0
 class ServerSettings:
     """`listeners`: where to bind, by listener name. max_idle_s: `connections.max.idle.ms`.
 
-    max_connections, max_connections_per_address: over all listeners.
+    max_connections, max_connections_per_address: over all listeners. send_buffer_bytes,
+    receive_buffer_bytes: of each socket; None is the system's choice.
     """
 
     listeners: dict[str, Address]
@@ -37,6 +38,8 @@ class ServerSettings:
     max_idle_s: float
     max_connections: int
     max_connections_per_address: int
+    send_buffer_bytes: int | None = None
+    receive_buffer_bytes: int | None = None
 
 
 class Server:
@@ -81,9 +84,14 @@ class Server:
 
     async def open(self) -> dict[str, Address]:
         """Bind all listeners; `addresses`. OSError names the address; then none stays bound."""
+        settings = self._settings
         try:
-            for name, address in self._settings.listeners.items():
-                self._listeners[name] = await self._network.listen(address)
+            for name, address in settings.listeners.items():
+                self._listeners[name] = await self._network.listen(
+                    address,
+                    send_buffer_bytes=settings.send_buffer_bytes,
+                    receive_buffer_bytes=settings.receive_buffer_bytes,
+                )
         except OSError:
             self.close()
             raise
