@@ -1,6 +1,7 @@
 """What a start makes of directories that a crash, an operator or another broker left."""
 
 import random
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -9,6 +10,7 @@ from ottla.broker.storage.indexes import InsaneIndex, OffsetIndex, TimeIndex
 from ottla.broker.storage.log import Log
 from ottla.broker.storage.log_config import LogConfig
 from ottla.broker.storage.txn_index import AbortedTxn, TxnIndex
+from ottla.protocol.kafka.records import build_batch
 from ottla.runtime.memory import MemoryDisk, RecordingEvents
 from tests.support.logs import DIRECTORY, NOW_MS, append, batch, open_log, records_of
 
@@ -109,6 +111,27 @@ def test_crash_between_the_making_of_files_stops_no_start(clean: bool) -> None:
     assert log.topic_id is None
     assert append(log, batch(b"next")) == end
     assert f"{end + 9:020d}.index" not in disk.list_dir(DIRECTORY)
+
+
+@pytest.mark.parametrize("recovery_point", [0, 1, 4])
+def test_end_of_a_sealed_segment_that_a_power_cut_took_ends_a_compacted_log(
+    recovery_point: int,
+) -> None:
+    """The segment behind it may outlive it; compaction leaves no hole above the recovery point."""
+    disk = MemoryDisk()
+    config = replace(CONFIG, cleanup_policy=frozenset({"compact"}))
+    log = open_log(disk, config)
+    while len(logs_in(disk)) < 4:
+        append(log, build_batch([(b"k", b"%030d" % log.log_end, NOW_MS, ())]))
+    end = log.log_end
+    log.close(clean=False)
+    first, second, third, _ = [int(name.removesuffix(".log")) for name in logs_in(disk)]
+    assert first < recovery_point <= second or not recovery_point
+    file = disk.open(f"{DIRECTORY}/{second:020d}.log")
+    file.truncate(file.size() * (third - second - 1) // (third - second))  # without its last batch
+    log = open_log(disk, config, clean=False, recovery_point=recovery_point)
+    # Without a checkpoint it might be the work of a compaction: nothing is thrown away.
+    assert log.log_end == (third - 1 if recovery_point else end)
 
 
 def test_files_on_their_way_out_are_removed() -> None:

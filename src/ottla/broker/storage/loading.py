@@ -186,15 +186,18 @@ class Loader:
                 recovery_point = min(recovery_point, segments[-1].base)
         visit = _epoch_reader(epochs)
         end = segments[0].base
+        # Compaction alone removes the last records of a segment, and nothing above the recovery
+        # point, which it has on the disk before. Above it, a power cut took them: what was written
+        # later may outlive them. Where the checkpoint is gone nobody can tell one from the other.
+        may_have_holes = self._config.is_compacted and recovery_point <= segments[0].base
         for at, segment in enumerate(segments):
             following = segments[at + 1].base if at + 1 < len(segments) else None
             if following is not None and following <= recovery_point:
                 end = following
                 continue
             if segment.base < end or (
-                segment.base > max(end, recovery_point) and not self._config.is_compacted
+                segment.base > max(end, recovery_point) and not may_have_holes
             ):
-                # Compaction alone removes the last records of a segment.
                 self._events.warning("log.cut", reason="segments do not join", offset=end)
                 self._bytes_cut += sum(later.size for later in segments[at:])
                 self._drop(segments, at)
