@@ -126,6 +126,11 @@ class CoordinatorConfig(Values):
         return self.int("clientPort")
 
     @property
+    def required_schemes(self) -> frozenset[str]:
+        """One of these a client must show first; empty: none."""
+        return _required_schemes(self)
+
+    @property
     def data_dir(self) -> str:
         return self.str("dataDir")
 
@@ -209,12 +214,42 @@ def _check(found: Findings, members: Mapping[int, Member], place: Place) -> None
         key = "minSessionTimeout" if "minSessionTimeout" in found.values else "maxSessionTimeout"
         found.problem(key, f"leaves no timeout between {shortest} and {longest} ms", place)
     _check_tls(found, effective, place)
+    _check_schemes(found, effective, place)
     voters = sum(not member.is_observer for member in members.values())
     if members and not voters:
         found.problem("server.N", "has observers only: nobody has a vote", place)
     elif members and voters % 2 == 0:
         text = f"{voters} members bear no more failures than {voters - 1}; an odd number is better"
         found.warning("server.N", text, place)
+
+
+def _required_schemes(values: Values) -> frozenset[str]:
+    if values.bool("sessionRequireClientSASLAuth"):
+        return frozenset({"sasl"})
+    if values.bool("enforce.auth.enabled"):
+        return frozenset(values.list("enforce.auth.schemes"))
+    return frozenset()
+
+
+def _check_schemes(found: Findings, effective: Values, place: Place) -> None:
+    """A scheme that nobody can show would keep everybody out."""
+    wanted = _required_schemes(effective)
+    key = "enforce.auth.schemes"
+    if effective.bool("sessionRequireClientSASLAuth"):
+        key = "sessionRequireClientSASLAuth"
+    elif effective.bool("enforce.auth.enabled") and not wanted:
+        found.problem(key, "is empty, which enforce.auth.enabled does not allow", place)
+    available = {"digest", "ip"}
+    if "java.security.auth.login.config" in found.values:
+        available.add("sasl")
+    if effective.int("secureClientPort") >= 0 and effective.str("ssl.clientAuth") != "none":
+        available.add("x509")
+    missing = {
+        "sasl": "sasl needs users (java.security.auth.login.config)",
+        "x509": "x509 needs a secureClientPort that asks for certificates",
+    }
+    for scheme in sorted(wanted - available):
+        found.problem(key, missing.get(scheme, f"the scheme {scheme} is not there"), place)
 
 
 def _check_tls(found: Findings, effective: Values, place: Place) -> None:

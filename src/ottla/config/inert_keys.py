@@ -104,14 +104,14 @@ COORDINATOR = frozenset(
 admin.commandURL admin.idleTimeout admin.portUnification authProvider.sasl
 client.portUnification clientPortAddressReuse clientTcpKeepAlive cnxTimeout commitLogCount
 connectToLearnerMasterLimit
-electionAlg enforce.auth.enabled enforce.auth.schemes flushDelay fsync.warningthresholdms
+electionAlg flushDelay fsync.warningthresholdms
 globalOutstandingLimit initialConfigFile jvm.pause.monitor leader.closeSocketAsync leaderServes
 learner.asyncSending learner.closeSocketAsync localSessionsEnabled localSessionsUpgradingEnabled
 maxBatchSize maxCnxns maxGetChildrenResponseCacheSize maxResponseCacheSize
 metricsProvider.className metricsProvider.exportJvmInfo metricsProvider.httpPort
 multiAddress.enabled observerMasterPort peerType portUnification preAllocSize
 quorum.auth.enableSasl requireClientAuthScheme serverCnxnFactory
-sessionRequireClientSASLAuth skipACL snapshot.compression.method snapshot.trust.empty
+skipACL snapshot.compression.method snapshot.trust.empty
 snapSizeLimitInKb ssl.quorum.trustStore.password ssl.trustStore.password
 syncEnabled tcpKeepAlive txnLogSizeLimitInKb
 watchManagerName

@@ -247,6 +247,25 @@ SECURITY = table(
         None,
         "Subject (as RFC 2253 writes it) of the certificate that passes every access list.",
     ),
+    Key(
+        "sessionRequireClientSASLAuth",
+        _T.BOOLEAN,
+        False,
+        "Whether a client must log in through SASL before it may ask for anything; then"
+        " enforce.auth.* are not looked at.",
+    ),
+    Key(
+        "enforce.auth.enabled",
+        _T.BOOLEAN,
+        False,
+        "Whether a client must show one of enforce.auth.schemes before it may ask for anything.",
+    ),
+    Key(
+        "enforce.auth.schemes",
+        _T.LIST,
+        (),
+        "Schemes that count: digest, ip, and sasl and x509 where they are set up.",
+    ),
     Key("superUser", _T.STRING, None, "The SASL user who passes every access list."),
 )
 

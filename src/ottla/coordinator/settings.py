@@ -83,6 +83,8 @@ class CoordinatorSettings:
     """Names and passwords for SASL DIGEST-MD5; empty: SASL is not there."""
     sasl_super_user: str | None = None
     """The SASL user who may do everything."""
+    required_schemes: frozenset[str] = frozenset()
+    """Of these a client must have proved one before it may ask for anything; empty: nothing."""
     enforce_quota: bool = False
     """Whether hard limits of `/zookeeper/quota` are kept and soft ones told of."""
     extended_types: bool = False

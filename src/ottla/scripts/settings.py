@@ -51,6 +51,7 @@ def coordinator_settings(config: CoordinatorConfig) -> CoordinatorSettings:
         read_only_mode=config.bool("readonlymode.enabled"),
         sasl_users=config.sasl_users,
         sasl_super_user=config.optional_str("superUser"),
+        required_schemes=config.required_schemes,
         enforce_quota=config.bool("enforceQuota"),
         extended_types=config.bool("extendedTypesEnabled"),
         container_check_interval_ms=config.int("znode.container.checkIntervalMs"),

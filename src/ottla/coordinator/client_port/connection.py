@@ -11,12 +11,13 @@ anything else in one turn of the loop. All of it runs on the loop's one thread.
 
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import trio
 
 from ottla.coordinator.client_port.digest_md5 import AuthenticationFailed, DigestMd5Server
+from ottla.coordinator.client_port.enforcement import Enforcement
 from ottla.coordinator.client_port.statistics import Counters
 from ottla.coordinator.ports import Member
 from ottla.coordinator.tree.access import authenticate
@@ -98,11 +99,15 @@ class _Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Proofs:
-    """How clients prove who they are. `begin_sasl` starts an exchange; None: SASL is not there."""
+    """How clients prove who they are. `begin_sasl` starts an exchange; None: SASL is not there.
+
+    `enforcement` is what each must have proved before anything else; None: nothing.
+    """
 
     super_digest: str | None = None
     begin_sasl: Callable[[], DigestMd5Server] | None = None
     sasl_super_user: str | None = None
+    enforcement: Enforcement | None = None
 
 
 class Connection:
@@ -215,6 +220,8 @@ class Connection:
     def receive(self, frames: Iterable[memoryview], now: float) -> None:
         """Requests that arrived together. Raises ProtocolError, NotServing."""
         self.turn_began = now
+        if self._proofs.enforcement is not None:
+            frames = self._screen(frames, self._proofs.enforcement)
         count = 0
         for frame in frames:
             if self.finishing:
@@ -346,7 +353,7 @@ class Connection:
         super_digest = self._proofs.super_digest
         proved = authenticate(packet.scheme, packet.auth or b"", address, super_digest)
         if proved is None:
-            self._refuse_proof(xid, _AUTH, b"")
+            self._refuse_proof(xid, _AUTH, ZkError.AUTHFAILED, b"")
             return
         self.be_known_as(proved)
         self._answer_in_turn(xid, _AUTH, reply_frame(xid, 0, ZkError.OK))
@@ -360,7 +367,9 @@ class Connection:
         try:
             answer_token = self._sasl.step(token)
         except AuthenticationFailed as failure:
-            self._refuse_proof(xid, _SASL, SaslResponse(None).encode(), f": {failure}")
+            enforcement = self._proofs.enforcement
+            error = ZkError.AUTHFAILED if enforcement is None else enforcement.failed_sasl
+            self._refuse_proof(xid, _SASL, error, SaslResponse(None).encode(), f": {failure}")
             return
         user = self._sasl.user
         if user is not None:
@@ -375,9 +384,24 @@ class Connection:
         self.auth = self.auth + [who for who in proved if who not in self.auth]
         self.asker = Asker(self.session_id, self.auth)
 
-    def _refuse_proof(self, xid: int, opcode: int, body: bytes, why: str = "") -> None:
+    def _screen(
+        self, frames: Iterable[memoryview], enforcement: Enforcement
+    ) -> Iterator[memoryview]:
+        """Requests up to the first that comes before a proof; what is yielded may hold one."""
+        for frame in frames:
+            if enforcement.refuses(frame, self.auth):
+                xid, opcode = _HEADER.unpack_from(frame)
+                error = ZkError.SESSIONCLOSEDREQUIRESASLAUTH
+                self._answer_in_turn(xid, opcode, reply_frame(xid, 0, error))
+                self.finish("has not shown who it is")
+                return
+            yield frame
+
+    def _refuse_proof(
+        self, xid: int, opcode: int, error: ZkError, body: bytes, why: str = ""
+    ) -> None:
         self._total.auth_failed += 1
-        self._answer_in_turn(xid, opcode, reply_frame(xid, 0, ZkError.AUTHFAILED, body))
+        self._answer_in_turn(xid, opcode, reply_frame(xid, 0, error, body))
         self.finish(f"authentication failed{why}")
 
     def _answer_in_turn(self, xid: int, opcode: int, reply: bytes) -> None:

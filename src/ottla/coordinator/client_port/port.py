@@ -12,6 +12,7 @@ import trio
 
 from ottla.coordinator.client_port.connection import Connection, Proofs
 from ottla.coordinator.client_port.digest_md5 import DigestMd5Server
+from ottla.coordinator.client_port.enforcement import enforcement_of
 from ottla.coordinator.client_port.sending import Sending
 from ottla.coordinator.client_port.statistics import Counters
 from ottla.coordinator.figures import Facts
@@ -56,6 +57,7 @@ class ClientPort:
             settings.super_digest,
             self._begin_sasl if settings.sasl_users else None,
             settings.sasl_super_user,
+            enforcement_of(settings.required_schemes),
         )
         self._total = Counters()
         self._connections: dict[Connection, None] = {}
