@@ -161,6 +161,7 @@ async def serving(
     max_connections: int = 1000,
     max_connections_per_address: int = 1000,
     buffer_bytes: int = 64 * 1024,
+    request_bytes_max: int | None = None,
     **more: Any,
 ) -> AsyncIterator[Served]:
     """Serve `apis` and ApiVersions."""
@@ -174,6 +175,7 @@ async def serving(
         max_idle_s=max_idle_s,
         max_connections=max_connections,
         max_connections_per_address=max_connections_per_address,
+        request_bytes_max=request_bytes_max,
     )
     dispatcher = Dispatcher(provided.registry, provided)
     server = Server(settings, network, dispatcher, provided, events)

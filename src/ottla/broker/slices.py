@@ -115,8 +115,10 @@ def group_settings(config: BrokerConfig) -> GroupSettings:
 
 
 def server_settings(config: BrokerConfig) -> ServerSettings:
+    listeners = {each.name: Address(each.host, each.port) for each in config.listeners()}
+    request_bytes = config.int("queued.max.request.bytes")
     return ServerSettings(
-        listeners={each.name: Address(each.host, each.port) for each in config.listeners()},
+        listeners=listeners,
         limits=ConnectionLimits(
             max_frame=config.int("socket.request.max.bytes"),
             max_queued=config.int("queued.max.requests"),
@@ -126,6 +128,9 @@ def server_settings(config: BrokerConfig) -> ServerSettings:
         max_connections_per_address=config.int("max.connections.per.ip"),
         send_buffer_bytes=_buffer_bytes(config.int("socket.send.buffer.bytes")),
         receive_buffer_bytes=_buffer_bytes(config.int("socket.receive.buffer.bytes")),
+        request_bytes_max=request_bytes if request_bytes > 0 else None,
+        # Where brokers have a listener for themselves, no client of the others holds them up.
+        unbounded_listener=config.inter_broker_listener().name if len(listeners) > 1 else None,
     )
 
 

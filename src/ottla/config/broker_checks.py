@@ -72,6 +72,8 @@ def check_broker(found: Findings, keys: Mapping[str, Key], place: Place) -> None
         "group.max.session.timeout.ms"
     ):
         found.problem("group.min.session.timeout.ms", "is above the maximum", place)
+    if 0 < effective.int("queued.max.request.bytes") < effective.int("socket.request.max.bytes"):
+        found.problem("queued.max.request.bytes", "is below socket.request.max.bytes", place)
 
 
 def _try(found: Findings, key: str, place: Place, read: Callable[[], _T]) -> _T | None:

@@ -47,7 +47,7 @@ num.io.threads num.network.threads
 offsets.commit.required.acks password.encoder.cipher.algorithm password.encoder.iterations
 password.encoder.key.length password.encoder.keyfactory.algorithm password.encoder.old.secret
 password.encoder.secret principal.builder.class producer.purgatory.purge.interval.requests
-queued.max.request.bytes quota.window.num quota.window.size.seconds remote.fetch.max.wait.ms
+quota.window.num quota.window.size.seconds remote.fetch.max.wait.ms
 remote.log.index.file.cache.total.size.bytes remote.log.manager.copier.thread.pool.size
 remote.log.manager.copy.max.bytes.per.second remote.log.manager.copy.quota.window.num
 remote.log.manager.copy.quota.window.size.seconds remote.log.manager.expiration.thread.pool.size

@@ -342,6 +342,13 @@ QUEUES = table(
         at_least(1),
     ),
     Key(
+        "queued.max.request.bytes",
+        _T.LONG,
+        -1,
+        "Bytes of all requests that are not answered yet; at it, connections that owe"
+        " replies or send large requests are not read on. 0 or less: no bound.",
+    ),
+    Key(
         "connections.max.idle.ms",
         _T.LONG,
         600_000,

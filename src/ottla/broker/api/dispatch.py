@@ -87,9 +87,10 @@ class Later:
     """A reply that is not there yet: a parked one, or a handler that waits. `finish` once.
 
     must_wait: `finish` runs an `async def` handler, which the connection's next request waits for.
+    size: bytes of the request that count as owed, set by a connection that counts them.
     """
 
-    __slots__ = ("_ctx", "_dispatcher", "_parked", "_request", "_route", "must_wait")
+    __slots__ = ("_ctx", "_dispatcher", "_parked", "_request", "_route", "must_wait", "size")
 
     def __init__(
         self,
@@ -105,6 +106,7 @@ class Later:
         self._ctx = ctx
         self._parked = parked
         self.must_wait = parked is None
+        self.size = 0
 
     @property
     def is_ready(self) -> bool:

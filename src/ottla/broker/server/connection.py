@@ -17,6 +17,7 @@ import trio
 
 from ottla.broker.api.api import ConnectionContext, HangUp
 from ottla.broker.api.dispatch import Dispatcher, Later, Parts
+from ottla.broker.server.request_memory import RequestShare
 from ottla.protocol.kafka.errors import FrameTooLarge, ProtocolError
 from ottla.protocol.kafka.framing import FrameReader
 from ottla.runtime.interfaces import ConnectionLost, Events, File, Stream
@@ -62,7 +63,8 @@ class ConnectionLimits:
 class Connection:
     """Owned by the task that calls `serve`, which closes the stream at its end.
 
-    last_active: `trio.current_time()` when bytes last came or went.
+    last_active: `trio.current_time()` when bytes last came or went. share: its part of the bound on
+    requests of all connections; None where there is no such bound.
     """
 
     __slots__ = (
@@ -78,6 +80,7 @@ class Connection:
         "_room",
         "_running",
         "_scope",
+        "_share",
         "_start",
         "_stream",
         "_todo",
@@ -93,6 +96,8 @@ class Connection:
         context: ConnectionContext,
         limits: ConnectionLimits,
         events: Events,
+        *,
+        share: RequestShare | None = None,
     ) -> None:
         self._stream = stream
         self._dispatcher = dispatcher
@@ -109,6 +114,7 @@ class Connection:
         self._start: Callable[..., None] = _cannot_start
         self._running = 0  # replies that a handler is working on
         self._scope = trio.CancelScope()
+        self._share = share
         self._writer_started = False
         self._writing = False
         self.last_active = trio.current_time()
@@ -116,7 +122,7 @@ class Connection:
     @property
     def is_waiting(self) -> bool:
         """Whether this side makes the peer wait: a request of its is being worked on."""
-        return self._running > 0
+        return self._running > 0 or (self._share is not None and self._share.is_stopped)
 
     def close(self, reason: str) -> None:
         """End it from outside, e.g. when it was idle for too long."""
@@ -132,6 +138,8 @@ class Connection:
                     nursery.cancel_scope.cancel()
         finally:
             self._stream.close()
+            if self._share is not None:
+                self._share.close()
 
     async def _read(self, start: Callable[..., None]) -> None:
         try:
@@ -174,11 +182,31 @@ class Connection:
 
     def _take(self, count: int) -> bool:
         """Handle the frames that came; False when it takes waiting before more can be read."""
-        self._todo = iter(self._frames.received(count))
-        return self._handle()
+        frames = self._frames.received(count)
+        self._todo = iter(frames)
+        share = self._share
+        if share is None:
+            return self._handle()
+        if frames:
+            share.completed()
+        return self._handle() and share.may_read(self._frames.begun)
 
     async def _wait_and_handle(self) -> None:
         """Wait for what the reader waits for, then handle the other frames of that receive."""
+        share = self._share
+        if share is None:
+            await self._handle_rest()
+            return
+        rest = list(self._todo)
+        self._todo = iter(rest)
+        size = sum(map(len, rest))
+        share.owe(size)
+        await self._handle_rest()
+        share.settle(size)
+        while not share.may_read(self._frames.begun):
+            await share.wait_change()
+
+    async def _handle_rest(self) -> None:
         while True:
             later, self._awaited = self._awaited, None
             if later is not None:
@@ -210,6 +238,9 @@ class Connection:
             self._send_or_queue(out, start)
             out, out_bytes = [], 0
             if type(answer) is Later:
+                if self._share is not None:
+                    answer.size = len(frame)
+                    self._share.owe(answer.size)
                 if answer.must_wait:
                     self._awaited = answer
                     return False
@@ -235,6 +266,8 @@ class Connection:
         self._running += 1
         parts = await later.finish()
         self._running -= 1
+        if self._share is not None:
+            self._share.settle(later.size)
         self.last_active = trio.current_time()
         if parts is not None:
             self._send_or_queue(parts, start)
@@ -307,6 +340,8 @@ class Connection:
                 self._running += 1
                 parts = await item.finish() or []
                 self._running -= 1
+                if self._share is not None:
+                    self._share.settle(item.size)
                 # It was not there yet when its size would have counted.
                 self._queued_bytes += _memory(parts)
             else:

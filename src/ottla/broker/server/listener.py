@@ -12,6 +12,7 @@ from ottla.broker.api.api import ConnectionContext, Services
 from ottla.broker.api.dispatch import Dispatcher
 from ottla.broker.server.connection import Connection, ConnectionLimits
 from ottla.broker.server.idle import IdleBuckets
+from ottla.broker.server.request_memory import RequestMemory, RequestShare
 from ottla.runtime.interfaces import (
     Address,
     ConnectionLost,
@@ -30,7 +31,8 @@ class ServerSettings:
     """`listeners`: where to bind, by listener name. max_idle_s: `connections.max.idle.ms`.
 
     max_connections, max_connections_per_address: over all listeners. send_buffer_bytes,
-    receive_buffer_bytes: of each socket; None is the system's choice.
+    receive_buffer_bytes: of each socket; None is the system's choice. request_bytes_max:
+    `queued.max.request.bytes`; None is no bound. unbounded_listener: what is outside of that bound.
     """
 
     listeners: dict[str, Address]
@@ -40,6 +42,8 @@ class ServerSettings:
     max_connections_per_address: int
     send_buffer_bytes: int | None = None
     receive_buffer_bytes: int | None = None
+    request_bytes_max: int | None = None
+    unbounded_listener: str | None = None
 
 
 class Server:
@@ -64,6 +68,8 @@ class Server:
         self._idle: IdleBuckets[Connection] = IdleBuckets(settings.max_idle_s)
         self._refused = 0
         self._refusal_event_at = float("-inf")
+        bound = settings.request_bytes_max
+        self._request_memory = None if bound is None else RequestMemory(bound)
 
     @property
     def addresses(self) -> dict[str, Address]:
@@ -73,6 +79,11 @@ class Server:
     @property
     def connection_count(self) -> int:
         return self._connection_count
+
+    @property
+    def request_memory(self) -> RequestMemory | None:
+        """The bound on requests that are not answered yet; None where there is none."""
+        return self._request_memory
 
     def limit_connections(self, count_max: int, count_max_per_address: int) -> None:
         """New limits for connections to come; those that are there stay."""
@@ -151,8 +162,12 @@ class Server:
 
     async def _serve_connection(self, name: str, stream: Stream) -> None:
         context = ConnectionContext(self._services, name, stream.peer)
+        settings = self._settings
+        share = None
+        if self._request_memory is not None and name != settings.unbounded_listener:
+            share = RequestShare(self._request_memory)
         connection = Connection(
-            stream, self._dispatcher, context, self._settings.limits, self._events
+            stream, self._dispatcher, context, settings.limits, self._events, share=share
         )
         self._idle.add(connection, connection.last_active)
         try:

@@ -81,6 +81,11 @@ class FrameReader:
         """Bytes that have arrived of a frame that is not complete."""
         return self._filled - self._start
 
+    @property
+    def begun(self) -> memoryview:
+        """What has arrived of a frame that is not complete, with its length; to be looked at now."""
+        return self._memory[self._start : self._filled]
+
     def buffer(self) -> memoryview:
         """Where to receive next, never empty. Ends the life of the frames handed out before.
 
