@@ -298,6 +298,9 @@ class Replicas:
     async def apply_stop_replica(self, request):
         return StopReplicaResponse(error_code=self.fence(request.controller_epoch, -1))
 
+    def drop_moved_away(self, request):
+        pass
+
 
 class Groups:
     def __init__(self) -> None:

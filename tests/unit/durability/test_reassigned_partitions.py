@@ -154,6 +154,31 @@ async def test_move_survives_the_death_of_the_controller(
 
 
 @pytest.mark.slow
+async def test_broker_that_was_down_when_a_partition_left_it_deletes_it_as_it_comes_back(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Kafka's brokers in ZooKeeper mode keep such a log for good."""
+    async with memory_cluster(3) as cluster:
+        await cluster.create_topic("t", replicas=2)
+        before = holders(cluster)
+        away = next(each for each in sorted(before) if each != cluster.controller())
+        await write(cluster, b"first")
+        await cluster.kill(away)
+        target = sorted({1, 2, 3} - {away})
+        with trio.fail_after(120):
+            while await reassign(cluster, target) != ErrorCode.NONE:
+                await trio.sleep(0.1)
+            while holders(cluster) != set(target) or await under_way(cluster):
+                await trio.sleep(0.1)
+        await cluster.start(away)
+        with trio.fail_after(60):
+            while cluster.disks[away].exists("/data/t-0"):  # noqa: ASYNC110
+                await trio.sleep(0.1)
+        assert holders(cluster) == set(target)
+        await write(cluster, b"second")
+
+
+@pytest.mark.slow
 async def test_others_than_the_controller_refuse(autojump_clock: trio.testing.MockClock) -> None:
     async with memory_cluster(2) as cluster:
         await cluster.create_topic("t", replicas=1)

@@ -41,6 +41,7 @@ def handle_update_metadata(
     for topic in sorted(gone):
         if metadata.topic(topic) is None:
             ctx.services.groups.on_topic_deleted(topic)
+    replicas.drop_moved_away(request)
     return UpdateMetadataResponse()
 
 

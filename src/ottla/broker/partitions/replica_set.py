@@ -25,6 +25,7 @@ from ottla.broker.ids import (
     TopicId,
     TopicPartition,
 )
+from ottla.broker.metadata import LEADER_DURING_DELETE
 from ottla.broker.partitions.partition import Partition
 from ottla.broker.partitions.registry import PartitionRegistry
 from ottla.broker.partitions.values import PartitionServices, PartitionState
@@ -44,6 +45,7 @@ from ottla.protocol.kafka.messages.stop_replica import (
     StopReplicaRequest,
     StopReplicaResponse,
 )
+from ottla.protocol.kafka.messages.update_metadata import UpdateMetadataRequest
 from ottla.runtime.interfaces import Address
 
 ROLES_PER_STEP = 5
@@ -288,6 +290,35 @@ class ReplicaSet:
         if delete:
             return self._delete(tp, partition)
         return ErrorCode.NONE
+
+    def drop_moved_away(self, request: UpdateMetadataRequest) -> None:
+        """Delete replicas that were assigned elsewhere while nobody could tell this broker to.
+
+        It was down, or the controller was deposed between its decision and StopReplica. Each step
+        of a reassignment raises the leader epoch, so what is older than that is not asked for.
+        """
+        own_id = self._services.broker_id
+        dropped = False
+        for topic in request.topic_states:
+            for state in topic.partition_states:
+                if own_id in state.replicas or state.leader == LEADER_DURING_DELETE:
+                    continue
+                tp = TopicPartition(topic.topic_name, state.partition_index)
+                log = self._log_manager.get(tp)
+                if (
+                    log is None
+                    or log.topic_id not in (None, topic.topic_id)
+                    or self._registry.is_offline(tp)
+                ):
+                    continue
+                partition = self._registry.get(tp)
+                newest = log.latest_epoch if partition is None else partition.leader_epoch
+                if state.leader_epoch > newest:
+                    self._stop(tp, state.leader_epoch, delete=True)
+                    dropped = True
+        if dropped:
+            self._fetchers.drop_idle()
+            self._sync_deletions()
 
     def _end(self, partition: Partition) -> None:
         was_leader = partition.is_leader
