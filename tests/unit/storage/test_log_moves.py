@@ -85,6 +85,24 @@ async def wait_moved(manager: LogManager, path: str = "/d2") -> Log:
     return log
 
 
+async def test_what_is_asked_for_outlives_a_power_cut() -> None:
+    """Once it is answered, that is; Kafka syncs neither the copy's name nor its removal."""
+    for seed in range(8):
+        disk = MemoryDisk()
+        manager = await managed(disk)
+        filled(manager)
+        await manager.flush_all()
+        moves_of(manager).alter(TP, "/d2")
+        disk.crash(random.Random(seed))
+        manager = await managed(disk)
+        assert manager.futures.logs[TP].directory.startswith("/d2/")
+        moves_of(manager).alter(TP, "/d1")
+        disk.crash(random.Random(seed))
+        manager = await managed(disk)
+        assert TP not in manager.futures.logs
+        assert manager.logs[TP].directory == f"/d1/{TP}"
+
+
 async def test_log_goes_on_in_the_other_directory(autojump_clock: trio.testing.MockClock) -> None:
     disk = MemoryDisk()
     manager = await managed(disk)

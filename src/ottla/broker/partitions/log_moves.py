@@ -66,6 +66,7 @@ class LogMoves:
             if copy is not None:
                 futures.drop(tp, now_ms=self._now_ms(), unique=self._unique(), dirs=self._logs.dirs)
             if log_dir.logs.get(tp) is current:
+                self._logs.sync_deletions()
                 return
             if self._logs.lost_dirs:
                 raise KafkaStorageError(

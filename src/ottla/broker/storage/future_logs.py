@@ -48,7 +48,10 @@ class FutureLogs:
         self.logs[tp] = log
 
     def begin(self, tp: TopicPartition, log_dir: LogDir, *, unique: UUID, now_ms: int) -> Log:
-        """Make an empty copy in `log_dir`. InvalidTopic when its name is too long; OSError."""
+        """Make an empty copy in `log_dir`, which a power cut leaves there.
+
+        InvalidTopic when its name is too long; OSError.
+        """
         assert tp not in self.logs
         assert tp not in log_dir.logs
         current = self._current[tp]
@@ -59,6 +62,8 @@ class FutureLogs:
         log.cleaned_end = 0
         if current.topic_id is not None:
             log.set_topic_id(current.topic_id)
+        self._disk.sync_dir(log.directory)
+        self._disk.sync_dir(log_dir.path)
         self.logs[tp] = log
         self._events.info("log.move_started", partition=str(tp), to=log_dir.path)
         return log
