@@ -13,6 +13,7 @@ from ottla.broker.storage.log_config import LogConfig
 from ottla.coordinator.consensus.values import HardState, Persist, Position
 from ottla.coordinator.store.snapshots import SnapshotWriter
 from ottla.coordinator.store.txn_log import SegmentWriter
+from ottla.coordinator.tree import txns
 from ottla.coordinator.tree.decide import Decider
 from ottla.coordinator.tree.tree import Tree
 from ottla.protocol.kafka.compression import Codec
@@ -168,6 +169,29 @@ def test_a_torn_txn_log_is_read_up_to_the_tear(
     assert "index: 1 " in told.out
     assert "index: 2 " not in told.out
     assert "are no record" in told.err
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"\x01",
+        txns.HEADER.pack(txns.FORMAT, OpCode.SET_DATA, 0, 1, 1, 1, NOW_MS),
+        txns.HEADER.pack(txns.FORMAT, OpCode.CLOSE_SESSION, 0, 1, 1, 1, -(1 << 63)),
+    ],
+    ids=["no header", "no body", "no time"],
+)
+def test_a_transaction_that_says_nothing_is_told_as_damage(
+    tmp_path: Path, payload: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    writer = SegmentWriter(RealDisk(), str(tmp_path), 0)
+    block = Block([Entry(1, 1, EPOCH, b""), Entry(2, 1, EPOCH + 1, payload)])
+    writer.write(Persist(1, None, None, (block,)), Position(), HardState())
+    writer.close()
+    assert main(["--files", str(tmp_path)]) == 1
+    told = capsys.readouterr()
+    assert "index: 1 " in told.out
+    assert "index: 2 " not in told.out
+    assert "at position " in told.err
 
 
 @pytest.mark.parametrize("whole", [True, False])

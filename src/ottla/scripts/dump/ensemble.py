@@ -27,6 +27,8 @@ from ottla.protocol.zookeeper.opcodes import OpCode, Perms
 from ottla.scripts.dump.mapped import mapped
 
 _CREATIONS = (OpCode.CREATE, OpCode.CREATE2, OpCode.CREATE_CONTAINER, OpCode.CREATE_TTL)
+# A record whose checksum is right may still say what nobody wrote; OverflowError: as its time.
+_UNREADABLE = (ValueError, OverflowError, DecodeError, ProtocolError, msgpack.UnpackException)
 _DELETIONS = (OpCode.DELETE, OpCode.DELETE_CONTAINER)
 
 
@@ -38,7 +40,7 @@ def dump_txn_log(path: Path, *, contents: bool) -> list[str]:
             try:
                 for line in _write_lines(msgpack.unpackb(body), contents=contents):
                     print(line)
-            except (ValueError, DecodeError, ProtocolError, msgpack.UnpackException) as error:
+            except _UNREADABLE as error:
                 return [f"Damage in {path.absolute()}", f"at position {position}: {error}"]
             end = position + PREFIX_SIZE + len(body)
         rest = bytes(data[end:])
@@ -82,8 +84,8 @@ def _write_lines(row: list[object], *, contents: bool) -> Iterator[str]:
             if hard_epoch is not None:
                 yield f"currentEpoch: {hard_epoch} vote: {vote}"
             for encoded in blocks:
-                assert isinstance(encoded, bytes)
-                for entry in decode_block(encoded).entries:
+                block = decode_block(encoded if isinstance(encoded, bytes) else b"")
+                for entry in block.entries:
                     yield _entry_line(entry, contents=contents)
         case _:
             raise ValueError("a record that is neither a start nor a write")
@@ -95,13 +97,12 @@ def _entry_line(entry: Entry, *, contents: bool) -> str:
         return f"{line} first of its epoch"
     if entry.payload[:1] == MARK:
         return f"{line} {_members(decode_membership(entry.payload))}"
-    header = txns.HEADER.unpack_from(entry.payload)
-    _, opcode, error, member, _, session_id, time_ms = header
+    reader = Reader(entry.payload)
+    _, opcode, error, member, _, session_id, time_ms = reader.unpack(txns.HEADER)
     line += f" time: {_time(time_ms)} session: {session_id & (1 << 64) - 1:#x}"
     line += f" member: {member if member >= 0 else 'leader'} {_name(opcode)}"
     if error:
         return f"{line} error: {_error(error)}"
-    reader = Reader(entry.payload, txns.HEADER_SIZE)
     return line + "".join(f" {word}" for word in _words(opcode, reader, contents=contents))
 
 
