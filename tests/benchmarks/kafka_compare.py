@@ -25,14 +25,9 @@ from pathlib import Path
 
 from tests.benchmarks import kafka_restarts, machine
 from tests.benchmarks.kafka_rows import Bench, Figure, Row, client_processes, rows
-from tests.benchmarks.kafka_servers import (
-    LIBS_VARIABLE,
-    NoKafkaError,
-    Server,
-    both,
-    kafka_libs,
-)
+from tests.benchmarks.kafka_servers import Server, both
 from tests.benchmarks.machine import progress
+from tests.support.jars import KAFKA, NoJars
 
 NO_KAFKA = 2
 _HEAD = """
@@ -134,8 +129,8 @@ def compared(row: Row, bench: Bench, servers: list[Server], rounds: int) -> list
 
 
 def measured(options: argparse.Namespace, home: Path) -> Iterator[Line]:
-    """All lines that were asked for; NoKafkaError."""
-    libs = kafka_libs(home)
+    """All lines that were asked for; NoJars."""
+    libs = KAFKA.find(home)
     chosen = [row for row in rows() if _is_wanted(row.name, row.is_quick, options)]
     with client_processes() as clients:
         bench = Bench(options.seconds, options.warmup, clients, is_ahead=options.ahead)
@@ -209,8 +204,8 @@ def main(arguments: list[str] | None = None) -> int:
                     print(_HEAD)
                 print(line.markdown(), flush=True)
                 found.append(line)
-        except NoKafkaError as error:
-            print(f"{error}; set {LIBS_VARIABLE} or install a JDK and mvn", file=sys.stderr)
+        except NoJars as error:
+            print(error, file=sys.stderr)
             return NO_KAFKA
     if options.json:
         content = {"machine": described, "lines": [asdict(line) for line in found]}

@@ -9,7 +9,6 @@ There is no logging library among Kafka's jars, so it logs nothing, which costs 
 """
 
 import contextlib
-import os
 import shutil
 import subprocess
 import sys
@@ -26,10 +25,7 @@ from tests.benchmarks.kafka_clients import Target
 from tests.benchmarks.machine import resident_mb
 from tests.support.processes import ROOT, end_all, free_ports
 
-KAFKA = "org.apache.kafka:kafka_2.13:3.9.1"
-LIBS_VARIABLE = "OTTLA_KAFKA_LIBS"
 START_S_MAX = 60.0
-_DOWNLOAD_S_MAX = 600.0
 _JVM = [
     "-Xmx1G", "-Xms1G", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20",
     "-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent",
@@ -44,48 +40,6 @@ _COMMON = {
     "log.retention.check.interval.ms": "300000",
     "group.initial.rebalance.delay.ms": "0",
 }
-
-
-class NoKafkaError(Exception):
-    """Kafka cannot be run here; the text is one line for the user."""
-
-
-def kafka_libs(scratch: Path) -> Path:
-    """The directory with Kafka's jars: that of the environment, or fetched from Maven Central."""
-    if shutil.which("java") is None:
-        raise NoKafkaError("there is no JVM here: `java` is not on the path")
-    named = os.environ.get(LIBS_VARIABLE)
-    if named:
-        found = Path(named)
-        if not list(found.glob("kafka_2.13-*.jar")):
-            raise NoKafkaError(f"{LIBS_VARIABLE}={named} has no kafka_2.13 jar")
-        return found
-    if shutil.which("mvn") is None:
-        raise NoKafkaError(f"neither {LIBS_VARIABLE} nor `mvn`, which would fetch {KAFKA}")
-    return _fetched(scratch / "kafka-libs")
-
-
-def _fetched(libs: Path) -> Path:
-    group, artifact, version = KAFKA.split(":")
-    libs.mkdir(parents=True)
-    (libs / "pom.xml").write_text(
-        '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
-        "<groupId>scratch</groupId><artifactId>scratch</artifactId><version>1</version>"
-        f"<dependencies><dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId>"
-        f"<version>{version}</version></dependency></dependencies></project>",
-        encoding="utf-8",
-    )
-    command = ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={libs}"]
-    try:
-        done = subprocess.run(
-            command, cwd=libs, capture_output=True, text=True, timeout=_DOWNLOAD_S_MAX, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise NoKafkaError(f"mvn did not fetch {KAFKA} in {_DOWNLOAD_S_MAX:.0f} s") from None
-    if done.returncode:
-        reason = next((line for line in done.stdout.splitlines() if "ERROR" in line), "no reason")
-        raise NoKafkaError(f"mvn could not fetch {KAFKA}: {reason}")
-    return libs
 
 
 class Server(ABC):
@@ -266,12 +220,9 @@ def both(home: Path, brokers: int, libs: Path) -> Iterator[list[Server]]:
 
 
 __all__ = [
-    "LIBS_VARIABLE",
     "Kafka",
-    "NoKafkaError",
     "Ottla",
     "Server",
     "both",
-    "kafka_libs",
     "wait_up",
 ]

@@ -24,7 +24,7 @@ from pathlib import Path
 from tests.benchmarks import machine
 from tests.benchmarks.machine import progress
 from tests.benchmarks.zookeeper_rows import GROUPS, READ_SHARES, SHAPES, VALUE_BYTES, Plan, Row
-from tests.benchmarks.zookeeper_servers import VERSION, NoPeer, libraries
+from tests.support.jars import ZOOKEEPER, NoJars
 
 HEAD = (
     "| Row | unit | Ottla | ZooKeeper | ratio | CPU s / 100 k: Ottla | ZooKeeper |"
@@ -126,11 +126,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--directory", help="where the servers' data goes; it has to be on a disk")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _end)  # by way of what ends the servers
-    described = machine.description() | {"Apache ZooKeeper": VERSION}
+    described = machine.description() | {"Apache ZooKeeper": ZOOKEEPER.artifacts[0]}
     with tempfile.TemporaryDirectory(prefix="ottla-compare-", dir=options.directory) as home:
         try:
-            libs = libraries(Path(home))
-        except NoPeer as reason:
+            libs = ZOOKEEPER.find(Path(home))
+        except NoJars as reason:
             progress(str(reason))
             return 2
         print(", ".join(f"{name} {value}" for name, value in described.items()) + "\n")

@@ -1,14 +1,11 @@
 """Apache ZooKeeper and Ottla as ensembles of processes on loopback, started alike and surely ended.
 
-Apache's jars come from the directory that OTTLA_ZOOKEEPER_LIBS names, or from Maven Central by way
-of `mvn dependency:copy-dependencies` in a scratch directory. Both servers have the same tickTime,
-sync every write, and are allowed any number of clients. Apache's logs nothing (there is no logging
-backend on its class path), and its heap is that of its own start script, 1000 MB at the most.
+Both have the same tickTime, sync every write, and are allowed any number of clients. Apache's logs
+nothing (its class path is without its logging backend), and its heap is that of its own start
+script, 1000 MB at the most.
 """
 
 import contextlib
-import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,69 +13,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.benchmarks.machine import cpu_seconds, progress, resident_mb
+from tests.benchmarks.machine import cpu_seconds, resident_mb
 from tests.benchmarks.zookeeper_wire import HOST, ask, wait_for_client
 from tests.support.processes import ROOT, end_all, free_ports
 
-VERSION = "3.9.3"
-LIBRARIES = "OTTLA_ZOOKEEPER_LIBS"
 OTTLA, ZOOKEEPER = "Ottla", "ZooKeeper"
 _HEAP_MB = 1000
 _START_S = 60.0
-# What Apache's server needs beside its own dependencies, in the versions of its release.
-_POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>ottla.benchmarks</groupId><artifactId>peer</artifactId><version>1</version>
-  <dependencies>
-    <dependency>
-      <groupId>org.apache.zookeeper</groupId><artifactId>zookeeper</artifactId>
-      <version>{VERSION}</version>
-      <exclusions><exclusion><groupId>ch.qos.logback</groupId><artifactId>*</artifactId></exclusion></exclusions>
-    </dependency>
-    <dependency>
-      <groupId>io.dropwizard.metrics</groupId><artifactId>metrics-core</artifactId>
-      <version>4.1.12.1</version>
-    </dependency>
-    <dependency>
-      <groupId>org.xerial.snappy</groupId><artifactId>snappy-java</artifactId>
-      <version>1.1.10.5</version>
-    </dependency>
-  </dependencies>
-</project>
-"""
-
-
-class NoPeer(Exception):
-    """Apache ZooKeeper cannot be had here; the message says what is missing."""
-
-
-def libraries(scratch: Path) -> Path:
-    """The directory with Apache ZooKeeper's jars. NoPeer."""
-    if shutil.which("java") is None:
-        raise NoPeer("there is no `java` on the PATH; Apache ZooKeeper needs a JVM")
-    given = os.environ.get(LIBRARIES)
-    if given is not None:
-        if not any(Path(given).glob("zookeeper-[0-9]*.jar")):
-            raise NoPeer(f"{LIBRARIES}={given} holds no zookeeper-*.jar")
-        return Path(given)
-    if shutil.which("mvn") is None:
-        raise NoPeer(f"there is no `mvn` on the PATH, and {LIBRARIES} names no directory of jars")
-    progress(f"fetching Apache ZooKeeper {VERSION} from Maven Central ...")
-    (scratch / "pom.xml").write_text(_POM, encoding="utf-8")
-    target = scratch / "lib"
-    done = subprocess.run(
-        ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={target}"],
-        cwd=scratch, capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise NoPeer(
-            f"mvn could not fetch Apache ZooKeeper:\n{(done.stdout + done.stderr)[-2000:]}"
-        )
-    return target
 
 
 class Ensemble:
-    """Members of one kind. `libs` is Apache's class path, unused for Ottla."""
+    """Members of one kind. `libs` is the directory of Apache's jars, unused for Ottla."""
 
     def __init__(
         self, kind: str, size: int, home: Path, libs: Path, *, tick_ms: int = 2000
@@ -129,7 +74,7 @@ class Ensemble:
             command = [sys.executable, "-m", "ottla.scripts.coordinator", config]
         else:
             command = [
-                "java", f"-Xmx{_HEAP_MB}m", "-Djava.awt.headless=true", "-cp", f"{self._libs}/*",
+                "java", f"-Xmx{_HEAP_MB}m", "-Djava.awt.headless=true", "-cp", self._class_path(),
                 "org.apache.zookeeper.server.quorum.QuorumPeerMain", config,
             ]  # fmt: skip
         log = self._home / f"member-{index + 1}.log"
@@ -137,6 +82,10 @@ class Ensemble:
             self._processes[index] = subprocess.Popen(
                 command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
+
+    def _class_path(self) -> str:
+        jars = sorted(self._libs.glob("*.jar"))
+        return ":".join(str(jar) for jar in jars if not jar.name.startswith("logback-"))
 
     @property
     def pids(self) -> Sequence[int]:
@@ -186,4 +135,4 @@ class Ensemble:
         )
 
 
-__all__ = ["LIBRARIES", "OTTLA", "VERSION", "ZOOKEEPER", "Ensemble", "NoPeer", "libraries"]
+__all__ = ["OTTLA", "ZOOKEEPER", "Ensemble"]
