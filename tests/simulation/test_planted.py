@@ -4,20 +4,21 @@ from inspect import getattr_static
 
 import pytest
 
-from tests.simulation.world.planted import PLANTED, Catch, find, plant, table
+from tests.simulation.world.planted import PLANTED, Catch, find, patched, plant, table
 
 pytestmark = pytest.mark.slow
 
 QUICKLY_FOUND = (
-    "commit_kept_once",
+    "commit_alone",
+    "data_of_a_former_topic",
     "decided_without_the_pending",
     "deletion_forgotten",
     "fetch_counts_as_append",
     "generation_not_raised",
-    "high_watermark_of_the_leader",
     "lost_watch",
     "producer_ids_given_twice",
     "snapshot_without_sessions",
+    "touches_not_reported",
     "watch_after_the_read",
 )
 
@@ -35,6 +36,16 @@ def test_a_planted_bug_goes_again(name: str) -> None:
         planted = [getattr_static(owner, attribute) for owner, attribute, _ in make()]
     assert [getattr_static(owner, attribute) for owner, attribute, _ in make()] == before
     assert all(bad is not good for bad, good in zip(planted, before, strict=True))
+
+
+def test_what_a_bug_needs_goes_again_too() -> None:
+    given = [patch for bug in PLANTED.values() for patch in bug.given]
+    before = [getattr_static(owner, attribute) for owner, attribute, _ in given]
+    with patched(given):
+        for owner, attribute, value in given:
+            assert getattr_static(owner, attribute) is value
+    assert [getattr_static(owner, attribute) for owner, attribute, _ in given] == before
+    assert all(bool(bug.given) == bool(bug.given_what) for bug in PLANTED.values())
 
 
 def test_table_keeps_rows_of_bugs_that_were_not_searched_for() -> None:

@@ -5,7 +5,7 @@ looks for them; `table` writes `docs/planted-bugs.md`.
 """
 
 from tests.simulation.world.planted import controller, ensemble, groups, replication
-from tests.simulation.world.planted.bugs import PLANTED, plant
+from tests.simulation.world.planted.bugs import PLANTED, patched, plant
 from tests.simulation.world.planted.search import SEEDS, Catch, find, search
 from tests.simulation.world.planted.table import table
 
@@ -17,6 +17,7 @@ __all__ = [
     "ensemble",
     "find",
     "groups",
+    "patched",
     "plant",
     "replication",
     "search",
