@@ -37,8 +37,11 @@ class _Worker:
         """Wait for the call, cancelled or not. Raises what it raised."""
         self._call, self._argument = call, argument
         self._go.release()
-        with trio.CancelScope(shield=True):
+        try:
             await trio.lowlevel.wait_readable(self._answer)
+        except trio.Cancelled:  # which comes again at the next checkpoint
+            with trio.CancelScope(shield=True):
+                await trio.lowlevel.wait_readable(self._answer)
         os.eventfd_read(self._answer)
         self._result.unwrap()
 
@@ -59,7 +62,8 @@ class SyncThreads:
     """Up to `limit` workers, made when they are needed."""
 
     def __init__(self, limit: int) -> None:
-        self._limiter = trio.CapacityLimiter(limit)
+        self._free = limit  # workers that may be taken; 0 while anybody waits for one
+        self._waiting = trio.lowlevel.ParkingLot()
         self._idle: list[_Worker] = []
 
     async def run(self, call: Callable[[int], object], argument: int) -> None:
@@ -69,10 +73,10 @@ class SyncThreads:
         checkpoint.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        try:
-            self._limiter.acquire_nowait()  # without the turn of the loop that `acquire` takes
-        except trio.WouldBlock:
-            await self._limiter.acquire()
+        if self._free:
+            self._free -= 1
+        else:
+            await self._waiting.park()  # who is done hands its place over
         try:
             worker = self._take()
             try:
@@ -80,7 +84,8 @@ class SyncThreads:
             finally:
                 self._idle.append(worker)
         finally:
-            self._limiter.release()
+            if not self._waiting.unpark():
+                self._free += 1
 
     def _take(self) -> _Worker:
         try:
