@@ -40,6 +40,7 @@ FOUND = {
     10180: "deleted_log_came_back_with_the_power_and_kept_the_new_topic_out",
     10185: "group_that_began_anew_was_held_to_what_it_had_read",
     10190: "new_directory_was_lost_with_what_had_its_name_before",
+    21044: "notice_of_a_configuration_was_removed_by_a_clock_that_was_ahead",
 }
 PLAIN = tuple(range(201, 209))
 
