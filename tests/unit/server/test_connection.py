@@ -372,3 +372,25 @@ async def test_api_versions_newer_than_ours_is_answered_in_version_0(autojump_cl
             ApiVersionsRequest(client_software_name="t", client_software_version="1"), 3
         )
         assert answer.error_code == 0
+
+
+async def test_a_long_pipeline_leaves_others_their_turn(autojump_clock):
+    """Thousands of requests may come in one receive; they are not handled in one go."""
+    order: list[str] = []
+
+    def many(request: HeartbeatRequest, ctx: RequestContext) -> HeartbeatResponse:
+        order.append("many")
+        return HeartbeatResponse()
+
+    def one(request: ListGroupsRequest, ctx: RequestContext) -> ListGroupsResponse:
+        order.append("one")
+        return ListGroupsResponse()
+
+    async with serving(heartbeat(many), list_groups(one), buffer_bytes=1 << 20) as served:
+        busy, other = await served.connect(), await served.connect()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(busy.send_all, [(HEARTBEAT, 0)] * 10_000)
+            while order.count("many") < 10_000:
+                await other.ask(LIST, 0)
+        runs = "".join(word[0] for word in order).split("o")
+        assert max(map(len, runs)) < 200

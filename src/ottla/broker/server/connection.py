@@ -12,6 +12,8 @@ The reader and the writer end together: at the peer's end, a lost connection, a 
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from operator import length_hint
 
 import trio
 
@@ -28,6 +30,9 @@ INLINE_FILE_BYTES = 16 * 1024
 
 # Replies collected in one turn of the reader before they are sent.
 FLUSH_BYTES = 256 * 1024
+
+# Requests of one connection that are handled before other connections get their turn.
+TURN_REQUESTS = 16
 
 
 # What a part may be besides a range of a file, which has `file`, `offset`, a length and `read()`.
@@ -211,12 +216,14 @@ class Connection:
             later, self._awaited = self._awaited, None
             if later is not None:
                 await self._finish_now(later, self._start)
+            elif self._has_room():
+                await trio.lowlevel.checkpoint()  # its turn was over
             await self._wait_room()
             if self._handle():
                 return
 
     def _handle(self) -> bool:
-        """Handle frames until all are, or it takes waiting: False."""
+        """Handle frames until all are; False when it takes waiting, or others have their turn."""
         call = self._dispatcher.call
         context = self._context
         limits = self._limits
@@ -226,7 +233,7 @@ class Connection:
         self.last_active = now
         out: Parts = []
         out_bytes = 0
-        for frame in self._todo:
+        for frame in islice(self._todo, TURN_REQUESTS):
             answer = call(frame, context, now)
             if answer is None:
                 continue
@@ -249,7 +256,7 @@ class Connection:
                 return False
         if out:
             self._send_or_queue(out, start)
-        return self._has_room()
+        return self._has_room() and not length_hint(self._todo)
 
     def _has_room(self) -> bool:
         limits = self._limits
