@@ -317,6 +317,25 @@ async def test_compaction_rests_while_a_log_is_copied() -> None:
         await cleaner.compact_dirtiest(worker)
 
 
+async def test_copy_that_cannot_be_begun_leaves_nothing_behind() -> None:
+    refused = 0
+    for room in range(0, 200, 25):
+        disk = MemoryDisk()
+        manager = await managed(disk)
+        filled(manager).set_topic_id(UUID(int=7))
+        moves = moves_of(manager)
+        disk.capacity_bytes = disk.used_bytes + room
+        try:
+            moves.alter(TP, "/d2")
+        except KafkaStorageError:
+            refused += 1
+            assert [name for name in disk.list_dir("/d2") if name.startswith("t-3")] == []
+            disk.capacity_bytes = None
+            moves.alter(TP, "/d2")
+        assert TP in manager.futures.logs
+    assert 0 < refused < 8
+
+
 async def test_full_disk_delays_a_move(autojump_clock: trio.testing.MockClock) -> None:
     disk = MemoryDisk()
     events = RecordingEvents()

@@ -58,12 +58,20 @@ class FutureLogs:
         name = f"{tp}.{unique.hex}-future"
         if len(name) > _NAME_BYTES_MAX:
             raise InvalidTopic(f"{tp}: the name is too long for a second directory")
-        log = log_dir.open_log(tp, current.config, now_ms=now_ms, clean=True, name=name)
-        log.cleaned_end = 0
-        if current.topic_id is not None:
-            log.set_topic_id(current.topic_id)
-        self._disk.sync_dir(log.directory)
-        self._disk.sync_dir(log_dir.path)
+        try:
+            log = log_dir.open_log(tp, current.config, now_ms=now_ms, clean=True, name=name)
+            log.cleaned_end = 0
+            if current.topic_id is not None:
+                log.set_topic_id(current.topic_id)
+            self._disk.sync_dir(log.directory)
+            self._disk.sync_dir(log_dir.path)
+        except OSError:
+            made = log_dir.logs.pop(tp, None)
+            if made is not None:
+                made.close(clean=False)
+            with suppress(OSError):
+                self._disk.remove_tree(f"{log_dir.path}/{name}")
+            raise
         self.logs[tp] = log
         self._events.info("log.move_started", partition=str(tp), to=log_dir.path)
         return log
