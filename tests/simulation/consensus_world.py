@@ -36,7 +36,7 @@ from ottla.protocol.peer.entries import Entry
 from ottla.protocol.peer.membership import MARK
 
 TIMING = Timing(
-    heartbeat_s=0.1, election_min_s=0.5, election_max_s=1.0, lease_s=0.45, founding_s=2.0
+    heartbeat_s=0.1, election_min_s=0.5, election_max_s=1.0, lease_s=0.45, founding_s=0.5
 )
 
 

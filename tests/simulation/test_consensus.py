@@ -3,10 +3,12 @@
 import pytest
 
 from ottla.coordinator.consensus.core import Consensus
+from ottla.coordinator.consensus.newcomer import Newcomer
 from tests.simulation.consensus_world import World
 
 SEEDS_PER_TEST = 10
 PLANTED_SEED = 2
+PLANTED_FOUNDING_SEED = 6
 
 
 @pytest.mark.slow
@@ -79,6 +81,18 @@ def test_world_finds_a_member_that_votes_with_an_empty_disk(monkeypatch):
     monkeypatch.setattr(Consensus, "__init__", trusting)
     with pytest.raises(AssertionError, match="a committed entry is missing"):
         World(PLANTED_SEED, 3, spares=2).run(8)
+
+
+def test_world_finds_a_member_that_founds_without_asking_what_there_was(monkeypatch):
+    """Planted: after the grace every empty disk is taken for a new one's."""
+    careful = Newcomer.founding_epoch
+
+    def hasty(self, voters, others, *, is_grace_over):
+        return 0 if is_grace_over else careful(self, voters, others, is_grace_over=False)
+
+    monkeypatch.setattr(Newcomer, "founding_epoch", hasty)
+    with pytest.raises(AssertionError, match="two leaders in an epoch"):
+        World(PLANTED_FOUNDING_SEED, 3, spares=2).run(8)
 
 
 def test_one_seed_gives_one_history():
