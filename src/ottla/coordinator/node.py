@@ -7,7 +7,7 @@ write, a sync and a message per peer.
 
 Order per entry: `tree.apply`, then the `applied` subscribers, then the request's own callback.
 
-Task tree: `run` > {peers, turns, syncs, timer, snapshots, purges}.
+Task tree: `run` > {peers, turns, turns beside a sync, timer, snapshots, purges}.
 """
 
 import hmac
@@ -31,6 +31,7 @@ from ottla.coordinator.store.store import Store
 from ottla.coordinator.tree.tree import Tree
 from ottla.coordinator.tree.values import REOPEN_SESSION, Applied, Session
 from ottla.coordinator.tree.watches import Watches
+from ottla.coordinator.turns import Turns
 from ottla.coordinator.watching import Watching
 from ottla.protocol.peer.entries import Entry
 from ottla.protocol.peer.membership import MARK, decode
@@ -133,8 +134,7 @@ class Node:
             state=lambda: (self._applied, self._tree),
             offer=self._offer_snapshot,
         )
-        self._turn_wake = trio.Event()
-        self._sync_wake = trio.Event()
+        self._turns = Turns(self._turn, self._sync, is_alone=self._peers is None)
         self._deadline_moved = trio.Event()
         self._turn_due = False  # the core was told something since the last turn
 
@@ -202,7 +202,7 @@ class Node:
             identities = tuple([(identity.scheme, identity.id) for identity in auth])
             request = ForwardedRequest(tag, session_id, opcode, body, identities)
             self._requests.unsent.append((self.member_id, request))
-        self._turn_wake.set()
+        self._turns.want_gathered()
 
     async def submit(
         self, session_id: int, opcode: int, body: bytes, auth: Sequence[Id]
@@ -282,8 +282,8 @@ class Node:
             async with trio.open_nursery() as nursery:
                 if self._peers is not None:
                     await nursery.start(self._peers.run)
-                nursery.start_soon(self._take_turns)
-                nursery.start_soon(self._keep_syncing)
+                nursery.start_soon(self._turns.run)
+                nursery.start_soon(self._turns.run_beside)
                 nursery.start_soon(self._keep_time)
                 nursery.start_soon(self._snapshots.run)
                 if self._settings.autopurge_purge_interval_h > 0:
@@ -307,20 +307,10 @@ class Node:
             while self._core.leader in (None, self.member_id) and self._peers.is_connected(target):
                 await self._leader_changed.wait()
 
-    async def _take_turns(self) -> None:
-        while True:
-            await self._turn_wake.wait()
-            self._turn_wake = trio.Event()
-            self._turn()
-
-    async def _keep_syncing(self) -> None:
+    async def _sync(self) -> None:
         """Group commit: one sync covers every write that came before it."""
-        while True:
-            await self._sync_wake.wait()
-            self._sync_wake = trio.Event()
-            sequence = await self._store.sync()
-            self._core.persisted(sequence, trio.current_time())
-            self._turn()
+        sequence = await self._store.sync()
+        self._core.persisted(sequence, trio.current_time())
 
     async def _keep_time(self) -> None:
         next_report = trio.current_time()
@@ -370,6 +360,7 @@ class Node:
         now = trio.current_time()
         core = self._core
         self._turn_due = False
+        self._turns.began()
         self._hand_requests_on()
         actions = core.actions(now)
         if actions.persist is not None:
@@ -432,7 +423,7 @@ class Node:
 
     def _persist(self, persist: Persist) -> None:
         self._store.write(persist)
-        self._sync_wake.set()
+        self._turns.want_sync()
         if persist.snapshot is not None:
             at = persist.snapshot.at
             self._events.info("ensemble.snapshot_installed", zxid=f"{at.zxid:#x}", index=at.index)
@@ -467,7 +458,7 @@ class Node:
         self._applied = Position(entry.index, entry.epoch, entry.zxid)
         self._core.applied(entry.index)
         if entries:
-            self._turn_wake.set()
+            self._turns.want()
         requests.reads.applied(entry.index)
         self._snapshots.applied(entry.index)
 
@@ -515,7 +506,7 @@ class Node:
                 rng=self._runtime.rng,
                 now=now,
             )
-            self._turn_wake.set()
+            self._turns.want()
         self._update_serving(now)
 
     def _lose_leading(self) -> None:
@@ -583,7 +574,7 @@ class Node:
             self._answer_read(message.tag, sender)
         elif isinstance(message, ReadIndexReply):
             self._requests.reads.told(message.tag, message.commit, self._applied.index)
-        self._turn_wake.set()
+        self._turns.want()
 
     def _on_received(self) -> None:
         """What the core was told takes effect at once; requests wait for others of this turn."""
@@ -621,19 +612,16 @@ class Node:
             if member == self._core.leader and self._requests.has_sent:
                 # Later requests on a new link must not overtake those that were lost on this one.
                 self._drop_waiters()
-        self._turn_wake.set()
+        self._turns.want()
 
     def _on_ended(self, member: int) -> None:
         if member == self._core.leader:
             self._core.leader_ended(trio.current_time())
             self._deadline_moved.set()
 
-    def _wake_turn(self) -> None:
-        self._turn_wake.set()
-
     def _offer_snapshot(self, snapshot: Snapshot) -> None:
         self._core.offer_snapshot(snapshot, trio.current_time())
-        self._turn_wake.set()
+        self._turns.want()
 
     @property
     def _tick_s(self) -> float:

@@ -1,0 +1,92 @@
+"""When a member takes a turn, and when it syncs: a group commit with as few switches as it takes.
+
+A turn writes what was asked for since the last one, and one sync covers all writes before it. One
+task does both, one behind the other, so that a lone write costs no switch between them. While it
+waits for a sync, turns are taken beside it: the other members wait for what they bring. One member
+alone has nobody to tell: its requests gather until the sync has ended, and are one write then.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import trio
+
+
+class Turns:
+    """Owned by the node; `run` and `run_beside` live as long as the node runs."""
+
+    __slots__ = (
+        "_beside",
+        "_idle",
+        "_is_alone",
+        "_is_sync_wanted",
+        "_is_syncing",
+        "_is_wanted",
+        "_sync",
+        "_turn",
+    )
+
+    def __init__(
+        self, turn: Callable[[], None], sync: Callable[[], Awaitable[None]], *, is_alone: bool
+    ) -> None:
+        """`turn()` calls `began`; `sync()` makes durable what was written before the call."""
+        self._turn = turn
+        self._sync = sync
+        self._is_alone = is_alone
+        self._is_wanted = False
+        self._is_sync_wanted = False
+        self._is_syncing = False
+        self._idle = trio.lowlevel.ParkingLot()  # the one task, when there is nothing to do
+        self._beside = trio.lowlevel.ParkingLot()  # the other, when that one does it
+
+    def want(self) -> None:
+        """A turn as soon as the loop comes to it."""
+        self._is_wanted = True
+        if self._is_syncing:
+            self._beside.unpark()
+        else:
+            self._idle.unpark()
+
+    def want_gathered(self) -> None:
+        """As `want`; but if nobody else waits for it, it may wait until a sync has ended."""
+        if self._is_syncing and self._is_alone:
+            self._is_wanted = True
+        elif not self._is_wanted:
+            self.want()
+
+    def began(self) -> None:
+        """A turn begins, whoever takes it: all that was wanted is done by it."""
+        self._is_wanted = False
+
+    def want_sync(self) -> None:
+        """Something was written."""
+        self._is_sync_wanted = True
+        if not self._is_syncing:
+            self._idle.unpark()
+
+    async def run(self) -> None:
+        """The turns, and the syncs behind them. Raises what these raise."""
+        while True:
+            if self._is_wanted:
+                self._turn()
+                if self._is_wanted:  # there is more to it than one turn does
+                    await trio.lowlevel.checkpoint()
+            if self._is_sync_wanted:
+                self._is_sync_wanted = False
+                self._is_syncing = True
+                await self._sync()
+                self._is_syncing = False
+                self._turn()
+            elif not self._is_wanted:
+                await self._idle.park()
+
+    async def run_beside(self) -> None:
+        """The turns during a sync. Raises what these raise."""
+        while True:
+            await self._beside.park()
+            while self._is_wanted and self._is_syncing:
+                self._turn()
+                if self._is_wanted:
+                    await trio.lowlevel.checkpoint()
+
+
+__all__ = ["Turns"]

@@ -1,0 +1,119 @@
+"""When a member takes its turns and syncs (`coordinator.turns`)."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from ottla.coordinator.turns import Turns
+
+
+class Member:
+    """Turns that only count; a sync lasts until `end_sync`."""
+
+    def __init__(self, *, is_alone: bool) -> None:
+        self.turns = Turns(self._turn, self._sync, is_alone=is_alone)
+        self.taken = 0
+        self.synced = 0
+        self.to_write = 0  # turns that will write something
+        self.to_go_on = 0  # turns that will leave something for the next
+        self._ended = trio.Event()
+
+    def _turn(self) -> None:
+        self.turns.began()
+        self.taken += 1
+        if self.to_write:
+            self.to_write -= 1
+            self.turns.want_sync()
+        if self.to_go_on:
+            self.to_go_on -= 1
+            self.turns.want()
+
+    async def _sync(self) -> None:
+        await self._ended.wait()
+        self._ended = trio.Event()
+        self.synced += 1
+
+    def end_sync(self) -> None:
+        self._ended.set()
+
+
+@contextlib.asynccontextmanager
+async def running(member: Member) -> AsyncIterator[None]:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(member.turns.run)
+        nursery.start_soon(member.turns.run_beside)
+        await wait_all_tasks_blocked()
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def syncing(member: Member) -> None:
+    """Make it wait for a sync, behind its first turn."""
+    member.to_write = 1
+    member.turns.want_gathered()
+    await wait_all_tasks_blocked()
+    assert (member.taken, member.synced) == (1, 0)
+
+
+async def test_requests_of_one_member_alone_gather_until_a_sync_has_ended() -> None:
+    member = Member(is_alone=True)
+    async with running(member):
+        await syncing(member)
+        for _ in range(3):
+            member.turns.want_gathered()
+        await wait_all_tasks_blocked()
+        assert member.taken == 1
+        member.end_sync()
+        await wait_all_tasks_blocked()
+        assert (member.taken, member.synced) == (2, 1)
+
+
+async def test_what_others_wait_for_is_not_held_up_by_a_sync() -> None:
+    member = Member(is_alone=False)
+    async with running(member):
+        await syncing(member)
+        member.turns.want_gathered()
+        member.turns.want_gathered()
+        await wait_all_tasks_blocked()
+        assert (member.taken, member.synced) == (2, 0)
+
+
+async def test_a_turn_that_is_wanted_at_once_takes_along_what_has_gathered() -> None:
+    member = Member(is_alone=True)
+    async with running(member):
+        await syncing(member)
+        member.turns.want_gathered()
+        member.turns.want()
+        await wait_all_tasks_blocked()
+        assert (member.taken, member.synced) == (2, 0)
+
+
+@pytest.mark.parametrize("is_syncing", [False, True])
+async def test_turns_follow_until_nothing_is_left(is_syncing: bool) -> None:
+    member = Member(is_alone=True)
+    async with running(member):
+        if is_syncing:
+            await syncing(member)
+        before = member.taken
+        member.to_go_on = 5
+        member.turns.want()
+        await wait_all_tasks_blocked()
+        assert member.taken == before + 6
+
+
+async def test_what_is_written_during_a_sync_gets_one_of_its_own() -> None:
+    member = Member(is_alone=False)
+    async with running(member):
+        await syncing(member)
+        member.to_write = 1
+        member.turns.want_gathered()
+        await wait_all_tasks_blocked()
+        member.end_sync()
+        await wait_all_tasks_blocked()
+        assert member.synced == 1
+        member.end_sync()
+        await wait_all_tasks_blocked()
+        assert (member.taken, member.synced) == (4, 2)
