@@ -37,9 +37,9 @@ def _epoch_not_raised() -> list[Patch]:
 
 @planted(
     "an ISR change is taken from a leader that was deposed",
-    faults={"slow_disk": 2.0, "kill_broker": 6.0},
-    settings={"leader.imbalance.check.interval.seconds": "2", "replica.lag.time.max.ms": "4000"},
-    changes={"records_per_s": 8.0},
+    faults={"pause": 2.0, "kill_broker": 15.0},
+    settings={"zookeeper.session.timeout.ms": "2000", "replica.lag.time.max.ms": "4000"},
+    changes={"records_per_s": 8.0, "tick_ms": 1000},
 )
 def _isr_change_not_fenced() -> list[Patch]:
     original = alter_partition._judge_partition
