@@ -7,6 +7,7 @@ import trio
 from ottla.broker.ids import TopicPartition
 from ottla.broker.link import BrokerLink, LinkLost
 from ottla.protocol.kafka.errors import ErrorCode
+from ottla.protocol.kafka.messages.fetch import FetchRequest
 from ottla.protocol.kafka.messages.metadata import MetadataRequest, MetadataRequestTopic
 from ottla.runtime.interfaces import Address
 from tests.simulation.world.network import SimNetwork
@@ -23,10 +24,22 @@ class KafkaPort:
         self.rng = rng
         self.leaders: dict[TopicPartition, tuple[int, int]] = {}
         self.controller = -1
-        self._links = {
-            each: BrokerLink(network, Address(f"broker-{each}", BROKER_PORT), self.name, MAX_FRAME)
-            for each in range(1, brokers + 1)
-        }
+        self._network = network
+        self._links = {each: self._link(each) for each in range(1, brokers + 1)}
+        self._reading: dict[tuple, BrokerLink] = {}  # for fetches: by broker and partition
+
+    def _link(self, broker: int) -> BrokerLink:
+        address = Address(f"broker-{broker}", BROKER_PORT)
+        return BrokerLink(self._network, address, self.name, MAX_FRAME)
+
+    def _reading_link(self, broker: int, fetch: FetchRequest) -> BrokerLink:
+        """A fetch may wait for records: nothing else has to wait behind it."""
+        [topic] = fetch.topics
+        [partition] = topic.partitions
+        key = broker, topic.topic, partition.partition
+        if key not in self._reading:
+            self._reading[key] = self._link(broker)
+        return self._reading[key]
 
     def now_ms(self) -> int:
         """What the clients' clocks say; they are right."""
@@ -38,6 +51,8 @@ class KafkaPort:
         if link is None:
             await trio.sleep(0.1)
             raise LinkLost(f"no broker {broker}")
+        if isinstance(message, FetchRequest):
+            link = self._reading_link(broker, message)
         return await link.request(message, version=version, timeout_s=timeout_s)
 
     def any_broker(self) -> int:
@@ -79,5 +94,5 @@ class KafkaPort:
             self.leaders[tp] = -1, known[1]
 
     def close(self) -> None:
-        for link in self._links.values():
+        for link in (*self._links.values(), *self._reading.values()):
             link.close()
