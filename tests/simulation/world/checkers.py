@@ -38,6 +38,7 @@ class EnsembleChecker:
         fail: Callable[[BaseException], None],
     ) -> None:
         self._fail = fail
+        self.on_change: list[Callable[[str, Tree], None]] = []  # a path that a transaction changed
         self._history = history
         self._facts = facts
         self._brokers = brokers
@@ -79,6 +80,8 @@ class EnsembleChecker:
                 self._on_session_end(session)
             for change in applied.events:
                 self._brokers.on_znode(change.path, tree)
+                for listener in self.on_change:
+                    listener(change.path, tree)
 
     def _on_session_end(self, session: int) -> None:
         until = self._facts.lived_until(session)

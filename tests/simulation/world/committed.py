@@ -38,6 +38,14 @@ class CommittedChecker:
         key = leader.topic_id, tp
         if leader.is_leader and leader.leader_epoch == state["leader_epoch"]:
             self._ends[key] = max(self._ends.get(key, 0), leader.high_watermark)
+        for broker, copy in copies.items():
+            if (
+                broker not in unsafe
+                and not copy.is_leader
+                and copy.topic_id == leader.topic_id
+                and copy.leader_epoch == state["leader_epoch"]
+            ):  # consumers read from followers too
+                self._ends[key] = max(self._ends.get(key, 0), copy.high_watermark)
         end = max(self._ends.get(key, 0), self._acked.get(tp, 0))
         for broker in state["isr"]:
             copy = copies.get(broker)

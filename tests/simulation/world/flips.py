@@ -48,9 +48,10 @@ class Place:
 
 def in_partition_log(node: Node, tp: TopicPartition, rng: random.Random) -> Place | None:
     """Somewhere in a batch of what `node` holds of `tp`."""
-    directory = f"/log/{tp}"
-    if not node.disk.exists(directory):
+    directories = [f"{path}/{tp}" for path in node.log_dirs if node.disk.exists(f"{path}/{tp}")]
+    if not directories:
         return None
+    directory = directories[0]
     names = [name for name in node.disk.list_dir(directory) if name.endswith(".log")]
     path = f"{directory}/{rng.choice(names)}" if names else ""
     data = node.disk.read(path) if names else b""

@@ -15,6 +15,7 @@ from ottla.runtime.supervise import CannotStart, leaves
 from tests.simulation.world.determinism import PROCESS, RunQueue
 from tests.simulation.world.machines import ProcessDisk, SimDisk, SimEvents, SimWallClock, Timeline
 from tests.simulation.world.network import Fabric
+from tests.simulation.world.plan import LOG_DIRS
 
 ENSEMBLE_PORT, PEER_PORT, BROKER_PORT = 2181, 2888, 9092
 RESTART_S = 2.0
@@ -53,6 +54,7 @@ class Node:
     ) -> None:
         self.name = name
         self.disk = disk
+        self.log_dirs = LOG_DIRS
         self.clock = clock
         self.handle = None
         self.paused = False

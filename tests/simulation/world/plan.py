@@ -7,6 +7,8 @@ since kinds that are always all on hide what one of them alone would show.
 import random
 from dataclasses import dataclass, field
 
+from ottla.broker.replication.read_replica import RACK_AWARE
+
 FAULTS = (
     "kill_broker",
     "kill_member",
@@ -29,6 +31,8 @@ FAULTS = (
 LINK_FAULTS = {"cut_one_way", "cut_pair", "isolate", "halves", "slow_link", "reset"}
 # Drawn apart, so that plans of seeds that failed long ago keep what they had.
 MORE_FAULTS = ("full_broker", "full_member", "flip_broker", "flip_member")
+LOG_DIRS = ["/log", "/log2"]
+"""Of brokers whose logs are moved between them; others have the first alone."""
 
 
 @dataclass
@@ -57,6 +61,9 @@ class Plan:
     configures: bool = False  # somebody changes configurations all the time
     recreates: bool = False  # a topic is deleted and made again under its name
     pipelined: bool = False  # the first producer has several requests in flight
+    moves: bool = False  # partitions go to other brokers, preferred leaders are elected
+    moves_logs: bool = False  # brokers have two log directories, and logs go from one to the other
+    racks: int = 0  # how many the brokers stand in; consumers then read in theirs
 
     @classmethod
     def of(cls, seed: int, minutes: float = 3.0) -> "Plan":
@@ -124,6 +131,33 @@ class Plan:
         self.group_kind = rng.choice(("range", "static", "cooperative"))
         self.configures = rng.random() < 0.4
         self.recreates = rng.random() < 0.4
+        if rng.random() < 0.4:
+            self.make_moving(rng)
+        if rng.random() < 0.3:
+            self.make_two_dirs()
+        if rng.random() < 0.4:
+            self.make_racks(rng)
+
+    def make_moving(self, rng: random.Random) -> None:
+        """The controller that moves partitions is deposed now and then."""
+        self.moves = True
+        if rng.random() < 0.6:
+            self.faults["move_controller"] = rng.choice((10.0, 25.0))
+
+    def make_two_dirs(self) -> None:
+        self.moves_logs = True
+        self.broker_settings["log.dirs"] = ",".join(LOG_DIRS)
+
+    def make_racks(self, rng: random.Random) -> None:
+        self.racks = rng.choice((2, 3))
+        self.broker_settings["replica.selector.class"] = RACK_AWARE
+
+    def rack(self, broker: int) -> str:
+        return f"rack-{broker % self.racks}"
+
+    def settings_of(self, broker: int) -> dict[str, str]:
+        rack = {"broker.rack": self.rack(broker)} if self.racks else {}
+        return self.broker_settings | rack
 
     def make_durable(self, rng: random.Random) -> None:
         """Then brokers may lose power like anybody, and nothing is excused."""

@@ -26,6 +26,7 @@ from tests.simulation.world.history import History, Violation
 from tests.simulation.world.liveness import NotConverged
 from tests.simulation.world.machines import SimDisk, SimEvents, SimWallClock, Timeline
 from tests.simulation.world.majority import MajorityChecker
+from tests.simulation.world.movement import Movement
 from tests.simulation.world.network import Fabric
 from tests.simulation.world.nodes import (
     ENSEMBLE_PORT,
@@ -94,6 +95,8 @@ class World:
         self.ensemble_checker = EnsembleChecker(
             self.history, self.facts, self.broker_checker, self.fail
         )
+        self.movement = Movement(plan, self._port, self.history, self.timeline)
+        self.ensemble_checker.on_change.append(self.movement.watch.on_change)
         self._majority = MajorityChecker(self.fail)
         self.members: list[Node] = []
         self.brokers: list[Node] = []
@@ -146,7 +149,7 @@ class World:
             )
             self.members.append(node)
         for at in range(1, plan.brokers + 1):
-            body = broker_body(at, plan.members, plan.broker_settings)
+            body = broker_body(at, plan.members, plan.settings_of(at))
             node = self._node(f"broker-{at}", body, queue)
             node.on_ended.append(self.broker_checker.note_end)
             self.brokers.append(node)
@@ -250,6 +253,7 @@ class World:
                 scope.cancel()
             if self._configs is not None:
                 clients.start_soon(self._configs.finish)
+            clients.start_soon(self.movement.finish)
             began = trio.current_time()
             await self._converge(tps)
             self.outcome.converged_s = trio.current_time() - began
@@ -311,8 +315,9 @@ class World:
         self._actors_scope = trio.CancelScope()
         nursery.start_soon(self._act)
         nursery.start_soon(self._administer, admin.play)
+        topics = [*plan.topics, *([TOPIC] if plan.compacted is not None else [])]
+        self.movement.start(nursery, self._administer, tps, [*topics, "__consumer_offsets"])
         if plan.configures:
-            topics = [*plan.topics, *([TOPIC] if plan.compacted is not None else [])]
             self._configs = ConfigAdmin(self._port("configurer"), self.history, topics)
             nursery.start_soon(self._administer, self._configs.play)
 
@@ -410,6 +415,7 @@ class World:
             return down
         tree = self.members[0].handle.node.tree
         missing = liveness.partitions(self.broker_checker.states, tree)
+        missing += self.movement.missing(self.brokers, healed_at)
         if self._configs is not None and not self._configs.is_finished:
             missing.append("the last configurations are not taken")
         if self._recreator is not None and not self._recreator.is_done:
@@ -432,6 +438,7 @@ class World:
         self.broker_checker.compare(self.brokers)
         self.history.counts["calls found linearizable"] += self.facts.ledger.check()
         self.history.counts["znodes not judged"] += self.facts.ledger.undecided
+        self.movement.check(self.brokers)
         self.history.check_logs({reader.tp: reader.log for reader in self._readers})
         topics = self.members[0].handle.node.tree.nodes["/brokers/topics"].children or {}
         for node in self.brokers:

@@ -27,18 +27,29 @@ OUT_OF_RANGE_S = 60.0
 
 
 class Fetched(NamedTuple):
-    """One answer. `records` are (offset, key, value), `end` is where to go on."""
+    """One answer. `records` are (offset, key, value), `end` is where to go on.
+
+    `preferred`: the broker to read from instead (KIP-392), -1: this one.
+    """
 
     code: ErrorCode
     high_watermark: int
     records: list[tuple[int, bytes, bytes | None]]
     end: int
+    preferred: int = -1
 
 
 async def fetch(
-    port: KafkaPort, history: History, tp: TopicPartition, offset: int, *, version: int = 11
+    port: KafkaPort,
+    history: History,
+    tp: TopicPartition,
+    offset: int,
+    *,
+    version: int = 11,
+    rack: str = "",
+    follower: int = -1,
 ) -> Fetched:
-    """Ask the known leader once. LinkLost.
+    """Ask the known leader, or this follower, once. LinkLost.
 
     Records before `offset`, of a batch that begins earlier, are left out. Brokers send bytes as
     they are on the disk; it is the client that checks them: CORRUPT_MESSAGE.
@@ -63,8 +74,9 @@ async def fetch(
                 ],
             )
         ],
+        rack_id=rack,
     )
-    answer = await port.ask(leader, request, version, 8.0)
+    answer = await port.ask(leader if follower < 0 else follower, request, version, 8.0)
     if answer.error_code:
         return Fetched(ErrorCode(answer.error_code), -1, [], offset)
     [row] = answer.responses[0].partitions
@@ -88,7 +100,9 @@ async def fetch(
             return Fetched(ErrorCode.CORRUPT_MESSAGE, -1, [], offset)
     if row.error_code == ErrorCode.CORRUPT_MESSAGE:
         history.unreadable(tp, "says the broker")
-    return Fetched(ErrorCode(row.error_code), row.high_watermark, records, end)
+    return Fetched(
+        ErrorCode(row.error_code), row.high_watermark, records, end, row.preferred_read_replica
+    )
 
 
 class Reader:
@@ -117,13 +131,14 @@ class Reader:
             self._out_of_range_since = now
         return now - self._out_of_range_since > OUT_OF_RANGE_S or self.tp in self._history.excused
 
+    async def _fetch(self) -> Fetched:
+        return await fetch(self._port, self._history, self.tp, self.position, version=self._version)
+
     async def step(self) -> bool:
         """One fetch; whether anything came."""
         port, tp = self._port, self.tp
         try:
-            code, high_watermark, records, end = await fetch(
-                port, self._history, tp, self.position, version=self._version
-            )
+            code, high_watermark, records, end, _ = await self._fetch()
         except LinkLost:
             port.leader_unknown(tp)
             return False

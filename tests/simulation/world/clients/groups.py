@@ -269,7 +269,7 @@ class GroupMember:
         lost_since: float | None = None
         while True:
             try:
-                code, _, records, end = await fetch(port, history, tp, position)
+                code, _, records, end, _ = await fetch(port, history, tp, position)
             except LinkLost:
                 port.leader_unknown(tp)
                 continue

@@ -41,6 +41,10 @@ class KafkaPort:
             self._reading[key] = self._link(broker)
         return self._reading[key]
 
+    @property
+    def brokers(self) -> list[int]:
+        return list(self._links)
+
     def now_ms(self) -> int:
         """What the clients' clocks say; they are right."""
         return 1_700_000_000_000 + int(trio.current_time() * 1000)
