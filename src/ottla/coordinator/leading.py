@@ -14,6 +14,7 @@ from ottla.coordinator.tree.decide import Decider
 from ottla.coordinator.tree.sessions import SessionTracker
 from ottla.coordinator.tree.tree import Tree
 from ottla.coordinator.tree.values import REOPEN_SESSION, Applied, Refused
+from ottla.protocol.peer.messages import ForwardedRequest
 from ottla.protocol.zookeeper.data import Id
 from ottla.protocol.zookeeper.ensemble import Server
 from ottla.protocol.zookeeper.errors import DecodeError, ZkError
@@ -34,6 +35,7 @@ class Leading:
         "_collect_at",
         "_decider",
         "_due",
+        "_events",
         "_proposals",
         "_settings",
         "_tracker",
@@ -58,6 +60,7 @@ class Leading:
         self.epoch = epoch
         self._tree = tree
         self._settings = settings
+        self._events = events
         self._decider = Decider(
             tree,
             member_id=settings.my_id,
@@ -141,6 +144,32 @@ class Leading:
 
     def touch(self, session_id: int, now: float) -> None:
         self._tracker.touch(session_id, now)
+
+    def decide_forwarded(
+        self, member: int, request: ForwardedRequest, now: float, now_ms: int
+    ) -> None:
+        """As `decide`, for a client of that member."""
+        auth = [Id(scheme, identity) for scheme, identity in request.auth]
+        # The member's report of this sign of life may be lost with the link to it.
+        self.touch(request.session_id, now)
+        self.decide(
+            request.session_id,
+            request.opcode,
+            request.body,
+            auth,
+            origin=(member, request.tag),
+            now_ms=now_ms,
+        )
+
+    def look(self, now: float, now_ms: int) -> None:
+        """What time alone asks for, and what is told of it."""
+        for session_id in self.expire(now, now_ms):
+            self._events.info("session.expired", session=f"{session_id:#x}")
+        for path in self.take_over_quota():
+            self._events.warning("tree.quota_exceeded", path=path)
+        collected = self.collect(now, now_ms)
+        if collected:
+            self._events.info("tree.nodes_collected", count=collected)
 
     def expire(self, now: float, now_ms: int) -> list[int]:
         """Decide to close sessions that went silent; which."""

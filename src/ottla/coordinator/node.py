@@ -18,12 +18,13 @@ import trio
 
 from ottla.coordinator.circle import Circle
 from ottla.coordinator.consensus.core import Consensus
-from ottla.coordinator.consensus.values import NotLeader, Persist, Position, Role, Snapshot, Timing
+from ottla.coordinator.consensus.values import NotLeader, Persist, Position, Snapshot, Timing
 from ottla.coordinator.figures import consensus_figures
 from ottla.coordinator.leading import Leading
 from ottla.coordinator.ports import NotServing, OnApplied
 from ottla.coordinator.requests import Requests
 from ottla.coordinator.servers import details_of
+from ottla.coordinator.serving import Serving
 from ottla.coordinator.settings import CoordinatorSettings
 from ottla.coordinator.snapshotting import Snapshotting
 from ottla.coordinator.store.pieces import chunks_of
@@ -104,7 +105,7 @@ class Node:
             on_ended=self._on_ended,
         )
         self._leading: Leading | None = None
-        self._is_serving = False
+        self._serving = Serving(self._core, runtime.events)
         self._seen: tuple[int, int | None] = (recovered.hard.epoch, None)  # epoch, leader
         self._leader_changed = trio.Event()
         self._retiring = False
@@ -115,7 +116,7 @@ class Node:
             runtime.events,
             now,
             last_zxid=lambda: self._tree.last_zxid,
-            on_read_only_ended=self._tell_serving,
+            on_read_only_ended=self._serving.tell,
         )
 
         life = runtime.rng.getrandbits(30) ^ runtime.wall_clock.now_ms()
@@ -123,7 +124,6 @@ class Node:
         self._touched: dict[int, None] = {}
         self._on_applied: list[OnApplied] = []
         self._at_end_of_run: list[Callable[[], None]] = []
-        self._on_serving: list[Callable[[bool], None]] = []
 
         self._to_apply: deque[Entry] = deque()
         self._snapshots = Snapshotting(
@@ -146,7 +146,7 @@ class Node:
 
     @property
     def is_serving(self) -> bool:
-        return self._is_serving
+        return self._serving.is_on
 
     @property
     def is_read_only(self) -> bool:
@@ -154,7 +154,7 @@ class Node:
 
     @property
     def role(self) -> str:
-        if not self._is_serving:
+        if not self._serving.is_on:
             return "read-only" if self.is_read_only else "looking"
         if self._peers is None:
             return "standalone"
@@ -180,13 +180,13 @@ class Node:
             self._at_end_of_run.append(at_end)
 
     def subscribe_serving(self, callback: Callable[[bool], None]) -> None:
-        self._on_serving.append(callback)
+        self._serving.subscribe(callback)
 
     def submit_nowait(
         self, session_id: int, opcode: int, body: bytes, auth: Sequence[Id], on_applied: OnApplied
     ) -> None:
         """See `ports.Member`."""
-        if not self._is_serving:
+        if not self._serving.is_on:
             raise NotServing
         self._submit(session_id, opcode, body, auth, on_applied)
 
@@ -208,7 +208,7 @@ class Node:
         self, session_id: int, opcode: int, body: bytes, auth: Sequence[Id]
     ) -> Applied:
         """As `submit_nowait`, waiting for the outcome. NotServing, also while it waits."""
-        if not self._is_serving:
+        if not self._serving.is_on:
             raise NotServing
         outcome: list[Applied] = []
         done = trio.Event()
@@ -246,7 +246,7 @@ class Node:
 
     async def sync(self) -> None:
         """Wait until everything committed before the call is applied here. NotServing."""
-        if not self._is_serving:
+        if not self._serving.is_on:
             raise NotServing
         tag = self._requests.next_tag()
         self._requests.reads.begin(tag)
@@ -255,7 +255,8 @@ class Node:
         elif self._peers is not None and self._core.leader is not None:
             self._peers.send(self._core.leader, ReadIndexRequest(tag))
             self._peers.flush()
-        if not await self._requests.reads.wait(tag, self._patience_s):
+        patience_s = self._settings.sync_limit * self._settings.tick_time_ms / 1000
+        if not await self._requests.reads.wait(tag, patience_s):
             raise NotServing
 
     def touch(self, session_id: int) -> None:
@@ -291,7 +292,7 @@ class Node:
                 task_status.started()
         finally:
             self._drop_waiters()
-            self._stop_serving("this member stops")
+            self._serving.end("this member stops")
 
     async def hand_over(self) -> None:
         """Before a clean stop: give the leadership away, if that can be done within its time."""
@@ -319,18 +320,11 @@ class Node:
             now = trio.current_time()
             self._core.tick(now)
             if self._leading is not None:
-                now_ms = self._runtime.wall_clock.now_ms()
-                for session_id in self._leading.expire(now, now_ms):
-                    self._events.info("session.expired", session=f"{session_id:#x}")
-                for path in self._leading.take_over_quota():
-                    self._events.warning("tree.quota_exceeded", path=path)
-                collected = self._leading.collect(now, now_ms)
-                if collected:
-                    self._events.info("tree.nodes_collected", count=collected)
+                self._leading.look(now, self._runtime.wall_clock.now_ms())
             if next_report <= now:
                 next_report = now + report_every
                 self._report_touches()
-            self._watching.look(now, is_serving=self._is_serving)
+            self._watching.look(now, is_serving=self._serving.is_on)
             self._turn()
             self._deadline_moved = trio.Event()
             with trio.move_on_after(max(self._next_look(now) - now, 0.001)):
@@ -396,18 +390,8 @@ class Node:
 
     def _decide(self, member: int, request: ForwardedRequest) -> None:
         assert self._leading is not None
-        auth = [Id(scheme, identity) for scheme, identity in request.auth]
-        now_ms = self._runtime.wall_clock.now_ms()
-        # The member's report of this sign of life may be lost with the link to it.
-        self._leading.touch(request.session_id, trio.current_time())
-        self._leading.decide(
-            request.session_id,
-            request.opcode,
-            request.body,
-            auth,
-            origin=(member, request.tag),
-            now_ms=now_ms,
-        )
+        now, now_ms = trio.current_time(), self._runtime.wall_clock.now_ms()
+        self._leading.decide_forwarded(member, request, now, now_ms)
 
     def _forward(self) -> None:
         leader, peers = self._core.leader, self._peers
@@ -428,7 +412,7 @@ class Node:
             at = persist.snapshot.at
             self._events.info("ensemble.snapshot_installed", zxid=f"{at.zxid:#x}", index=at.index)
             self._drop_waiters()
-            self._stop_serving("a snapshot replaces the state")
+            self._serving.end("a snapshot replaces the state")
             self._watching.end_read_only()
             self._to_apply.clear()
             self._tree = _tree_of(persist.snapshot)
@@ -512,45 +496,23 @@ class Node:
     def _lose_leading(self) -> None:
         self._leading = None
         self._drop_waiters()
-        self._stop_serving("this member no longer leads")
+        self._serving.end("this member no longer leads")
 
     def _update_serving(self, now: float) -> None:
-        core = self._core
-        if core.leadership is not None:
-            may_serve = self._leading is not None and core.lease_end() > now
-        elif core.role is not Role.FOLLOWER:
-            may_serve = False
-        elif core.leader is None:
-            return  # between two leaders: go on until silence makes this member a candidate
-        else:
-            may_serve = self._is_serving or (
-                core.catch_up_to is not None
-                and self._applied.index >= core.catch_up_to
-                and self._applied.epoch == core.hard.epoch
-            )
-        if may_serve and not self._is_serving:
-            self._is_serving = True
+        serving = self._serving
+        may_serve = serving.may_serve(now, self._applied, decides=self._leading is not None)
+        if may_serve and not serving.is_on:
+            serving.is_on = True
             self._watching.end_read_only()
-            self._events.info("ensemble.serving_began", role=self.role, epoch=core.hard.epoch)
-            self._tell_serving()
-        elif not may_serve and self._is_serving:
+            serving.tell_begun(self.role)
+        elif serving.is_on and not may_serve:
             self._drop_waiters()
-            self._stop_serving("no leader, or no majority")
-
-    def _stop_serving(self, reason: str) -> None:
-        if self._is_serving:
-            self._is_serving = False
-            self._events.info("ensemble.serving_ended", reason=reason, epoch=self.epoch)
-            self._tell_serving()
-
-    def _tell_serving(self) -> None:
-        for callback in self._on_serving:
-            callback(self._is_serving)
+            serving.end("no leader, or no majority")
 
     def _drop_waiters(self) -> None:
         """Requests may be lost, or done without an answer: every client must ask anew."""
         if self._requests.drop():
-            self._stop_serving("requests were lost with the leader")
+            self._serving.end("requests were lost with the leader")
 
     # --- peers
 
@@ -622,14 +584,6 @@ class Node:
     def _offer_snapshot(self, snapshot: Snapshot) -> None:
         self._core.offer_snapshot(snapshot, trio.current_time())
         self._turns.want()
-
-    @property
-    def _tick_s(self) -> float:
-        return self._settings.tick_time_ms / 1000
-
-    @property
-    def _patience_s(self) -> float:
-        return self._settings.sync_limit * self._tick_s
 
 
 def _tree_of(snapshot: Snapshot) -> Tree:
