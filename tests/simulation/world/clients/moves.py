@@ -175,11 +175,13 @@ class Mover:
         answer = await self._send(request, 2)
         if answer is None or answer.error_code:
             return
-        rows = [row for topic in answer.replica_election_results for row in topic.partition_result]
-        for code in [ErrorCode(row.error_code) for row in rows]:
-            self._history.counts[f"preferred elections: {code.name.lower()}"] += 1
-            if code not in _ELECTED | _NOT_NOW:
-                raise Violation(f"election of preferred leaders of {tps}: {code.name}")
+        for topic in answer.replica_election_results:
+            for row in topic.partition_result:
+                code = ErrorCode(row.error_code)
+                self._history.counts[f"preferred elections: {code.name.lower()}"] += 1
+                gone = code is ErrorCode.INVALID_TOPIC_EXCEPTION  # it is being deleted
+                if code not in _ELECTED | _NOT_NOW and (not gone or topic.topic in self._topics):
+                    raise Violation(f"{topic.topic}-{row.partition_id} elects: {code.name}")
 
     async def _send(self, request, version: int):
         """Ask whoever is the controller now; None: no answer."""
