@@ -60,7 +60,7 @@ def test_loss_of_one_member_is_not_noticed(cluster: HarmedCluster, role: str) ->
         time.sleep(SESSION_S)  # what is lost would be missed by now
         client.wait_more(50)
         assert client.problems == []
-        assert client.gap(began) < SESSION_S / 2
+        assert client.gap(began) < SESSION_S
         assert cluster.leader(after) == 1
     assert cluster.controller() == controller
     assert sessions_lost(cluster, since) == []
@@ -84,7 +84,7 @@ def test_brokers_serve_on_without_any_ensemble_and_rejoin(cluster: HarmedCluster
         cluster.ensemble_leader()
         client.wait_more(50)
         assert client.problems == []
-        assert client.gap(began) < SESSION_S / 2
+        assert client.gap(began) < SESSION_S
         assert cluster.leader(new_topic(cluster, leader=2)) == 2
 
 
