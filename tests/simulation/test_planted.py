@@ -12,12 +12,11 @@ QUICKLY_FOUND = (
     "commit_alone",
     "data_of_a_former_topic",
     "decided_without_the_pending",
-    "deletion_forgotten",
     "fetch_counts_as_append",
     "generation_not_raised",
+    "high_watermark_of_the_leader",
     "lost_watch",
     "producer_ids_given_twice",
-    "snapshot_without_sessions",
     "touches_not_reported",
     "watch_after_the_read",
 )
