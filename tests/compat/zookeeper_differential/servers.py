@@ -16,7 +16,7 @@ _KEYS = {
     "extendedTypesEnabled": "true",
     "forceSync": "no",
     "maxClientCnxns": "0",
-    "tickTime": "2000",
+    "tickTime": "6000",  # a machine with much else to do changes no leader in between
     "znode.container.checkIntervalMs": "86400000",  # nothing goes by itself
 }
 
