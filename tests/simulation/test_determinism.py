@@ -1,14 +1,17 @@
 """The scheduler of the simulated cluster: its agenda, its pauses, and runs that would not end."""
 
 import math
+import random
 import re
 
 import pytest
 import trio
 
+from ottla.runtime.interfaces import Address
 from tests.simulation.world import determinism
 from tests.simulation.world.determinism import PROCESS, RunQueue, Stuck
 from tests.simulation.world.history import Violation
+from tests.simulation.world.network import Fabric
 from tests.simulation.world.plan import Plan
 from tests.simulation.world.world import World
 
@@ -148,3 +151,26 @@ def test_failure_while_a_client_and_a_broker_are_paused_ends_the_run() -> None:
     with pytest.RaisesGroup(Violation, allow_unwrapped=True, flatten_subgroups=True):
         raise world.failure
     assert world.outcome.virtual_s < 60
+
+
+def test_what_waits_before_a_slow_link_goes_once_it_is_no_longer_slow() -> None:
+    took: list[float] = []
+
+    async def body(queue: RunQueue) -> None:
+        fabric = Fabric(random.Random(1), queue.clock)
+        listener = await fabric.at("there").listen(Address("there", 9092))
+        fabric.at("here")
+        ours = await fabric.at("here").connect(Address("there", 9092))
+        theirs = await listener.accept()
+        link = fabric.link("here", "there")
+        link.bytes_per_s = 500.0
+        assert ours.send_nowait(bytes(20_000)) == 20_000
+        await trio.sleep(2.0)
+        fabric.quicken(link)
+        began, got = trio.current_time(), 0
+        while got < 20_000:
+            got += await theirs.receive_into(memoryview(bytearray(65_536)))
+        took.append(trio.current_time() - began)
+
+    determinism.run(1, body)
+    assert took[0] < 0.1

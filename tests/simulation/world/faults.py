@@ -250,7 +250,7 @@ class Faults:
         link.delay_s = self._rng.choice((0.05, 0.3, 1.0))
         self._note("slow_link", link=(one, two), rate=link.bytes_per_s, delay=link.delay_s)
         await trio.sleep(self._rng.choice((2.0, 10.0, 20.0)))
-        link.bytes_per_s, link.delay_s = 0.0, self._fabric.delay_s
+        self._fabric.quicken(link)
         return True
 
     async def _move_controller(self) -> bool:

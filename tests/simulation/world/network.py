@@ -155,10 +155,23 @@ class Fabric:
             for due in sorted({segment[0] for segment in flow.flying}):
                 self._clock.at(due, self._deliver, flow)
 
+    def quicken(self, link: Link) -> None:
+        """A slow link is as the others again, also for what waits before it."""
+        link.bytes_per_s, link.delay_s = 0.0, self.delay_s
+        soon = math.ceil((self._clock.now + self.delay_s) / GRID_S) * GRID_S
+        for stream in self.streams:
+            flow = stream._outgoing
+            if flow.link is link and flow.flying and flow.flying[-1][0] > soon:
+                for segment in flow.flying:
+                    segment[0] = min(segment[0], soon)
+                flow.last_due = flow.clear_at = soon
+                self._clock.at(soon, self._deliver, flow)
+
     def heal_all(self) -> None:
         for (source, target), link in self.links.items():
             self.heal(source, target)
-            link.bytes_per_s = 0.0
+            if link.bytes_per_s or link.delay_s != self.delay_s:
+                self.quicken(link)
 
     def close_host(self, host: str) -> None:
         """The process on `host` was killed; its kernel goes on."""
