@@ -106,5 +106,16 @@ def main() -> int:
     return run_many(seeds, options.minutes, options.jobs)
 
 
+def _run() -> int:
+    """`main`, for a reader that may go away, such as `head`."""
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_run())

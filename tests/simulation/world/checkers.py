@@ -22,6 +22,7 @@ from tests.simulation.world.nodes import Node
 from tests.simulation.world.replicas import batches, compacted_difference, known_end
 
 _STATE = re.compile(r"/brokers/topics/([^/]+)/partitions/(\d+)/state")
+_IDS = "/brokers/ids/"
 
 
 _BRIEF_TOMBSTONES_MS = 86_400_000
@@ -146,6 +147,8 @@ class BrokerChecker:
             if epoch < self._controller_epoch:
                 raise Violation(f"controller epoch {self._controller_epoch} fell to {epoch}")
             self._controller_epoch = epoch
+        elif path.startswith(_IDS) and node is not None:
+            self._note_registration(int(path.removeprefix(_IDS)))
         elif path == "/controller" and node is not None and node.data:
             epoch = int(tree.nodes["/controller_epoch"].data or b"0")
             broker = json.loads(node.data)["brokerid"]
@@ -217,7 +220,10 @@ class BrokerChecker:
 
         A controller that saw neither go cannot tell them apart when it elects.
         """
-        broker = _number(node)
+        self._note_registration(_number(node))
+
+    def _note_registration(self, broker: int) -> None:
+        """A broker whose session ended is registered anew as one that restarted is."""
         for tp, state in self.states.items():
             if broker in state["isr"]:
                 self._restarted.setdefault(tp, set()).add(broker)
@@ -227,7 +233,8 @@ class BrokerChecker:
         tainted = self.tainted.get(tp)
         isr = set(self.states[tp]["isr"])
         if tainted and tainted | self._restarted.get(tp, set()) >= isr:
-            self.excuse(tp, f"of the ISR {sorted(isr)} {sorted(tainted)} lost power, all restarted")
+            lost = f"of the ISR {sorted(isr)} {sorted(tainted)} lost power"
+            self.excuse(tp, f"{lost}, all restarted or registered anew")
 
     # Brokers
 
