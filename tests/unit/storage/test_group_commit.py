@@ -127,6 +127,21 @@ async def test_what_a_kill_left_unsynced_is_not_settled_after_the_start(nursery)
     assert log.settled_end == 1
 
 
+async def test_a_flush_that_a_full_disk_refused_comes_with_upkeep(nursery) -> None:
+    """A follower fetches, and so appends, no more until it did: nobody else would ask for it."""
+    opened = Opened(nursery, 1)
+    log = await opened.begin()
+    opened.disk.failing = errno.ENOSPC
+    append(log, batch(b"v"))
+    with pytest.raises(KafkaStorageError):
+        await log.settling().wait()
+    await opened.logs.flush_due(NOW_MS)
+    assert log.settled_end == 0
+    opened.disk.failing = None
+    await opened.logs.flush_due(NOW_MS)
+    assert log.settled_end == 1
+
+
 async def test_a_failed_sync_is_told_to_all_who_wait_and_ends_the_directory(nursery) -> None:
     opened = Opened(nursery, 1)
     log = await opened.begin()

@@ -19,8 +19,12 @@ class FlushingLog(LogState):
     __slots__ = ()
 
     def needs_flush(self, now_ms: int) -> bool:
-        """Whether upkeep should flush: a sealed segment is not synced, or `flush.ms` is over."""
+        """Whether upkeep should flush: a sealed segment is not synced, `flush.ms` is over, or a
+        flush that somebody waits for failed. A follower appends nothing before it succeeds.
+        """
         if self.recovery_point < self._segments.bases[-1]:
+            return True
+        if self.flush_error is not None and self.wants_flush:
             return True
         if self.config.flush_ms == FOREVER or self.recovery_point == self.log_end:
             return False
