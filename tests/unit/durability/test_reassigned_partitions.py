@@ -166,9 +166,9 @@ async def test_broker_that_was_down_when_a_partition_left_it_deletes_it_as_it_co
         await cluster.kill(away)
         target = sorted({1, 2, 3} - {away})
         with trio.fail_after(120):
-            while await reassign(cluster, target) != ErrorCode.NONE:
+            while await reassign(cluster, target) != ErrorCode.NONE:  # noqa: ASYNC110
                 await trio.sleep(0.1)
-            while holders(cluster) != set(target) or await under_way(cluster):
+            while holders(cluster) != set(target) or await under_way(cluster):  # noqa: ASYNC110
                 await trio.sleep(0.1)
         await cluster.start(away)
         with trio.fail_after(60):

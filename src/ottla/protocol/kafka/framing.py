@@ -83,7 +83,7 @@ class FrameReader:
 
     @property
     def begun(self) -> memoryview:
-        """What has arrived of a frame that is not complete, with its length; to be looked at now."""
+        """What has arrived of an incomplete frame, with its length; to be looked at now."""
         return self._memory[self._start : self._filled]
 
     def buffer(self) -> memoryview:
