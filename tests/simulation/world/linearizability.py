@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from tests.simulation.world.history import Violation
 
-CONFIGURATIONS_MAX = 200_000
+CONFIGURATIONS_MAX = 50_000
 ANY_VERSION = -1
 State = tuple[int, bytes] | None
 
