@@ -31,6 +31,18 @@ def test_agenda_keeps_to_its_times_and_their_order() -> None:
     assert seen == [("a", 1.0), ("b", 1.0), ("task", 1.5), ("c", 2.0)]
 
 
+def test_time_does_not_run_on_for_what_is_left_on_the_agenda_at_the_end() -> None:
+    clocks = []
+
+    async def body(queue: RunQueue) -> None:
+        clocks.append(queue.clock)
+        queue.clock.at(1000.0, lambda _: None, None)
+        await trio.sleep(1.0)
+
+    determinism.run(1, body)
+    assert clocks[0].now == 1.0
+
+
 def test_sleep_of_a_run_is_cancelled_and_refuses_what_is_no_time() -> None:
     async def body(queue: RunQueue) -> None:
         with trio.move_on_after(1.0) as scope:

@@ -60,6 +60,10 @@ class SimClock(trio.abc.Clock):
         self._count += 1
         heapq.heappush(self._agenda, (due, self._count, call, argument))
 
+    def forget_agenda(self) -> None:
+        """Nobody is left for whom something could happen, and time is not to run on for it."""
+        self._agenda.clear()
+
     def deadline_to_sleep_time(self, deadline: float) -> float:
         """Called when no task can run: be at `deadline`, or where the agenda wakes one before."""
         agenda = self._agenda
@@ -282,7 +286,10 @@ def run(
         runner.runq = clock.queue = queue
         runner.io_manager = _NoSockets(runner.io_manager)
         runner.instruments = {}  # there are none; a plain dict is asked at less cost
-        await body(queue)
+        try:
+            await body(queue)
+        finally:
+            clock.forget_agenda()
 
     before = trio_run._ALLOW_DETERMINISTIC_SCHEDULING, trio_run._r
     sleeps = trio.sleep, trio.sleep_until
