@@ -127,6 +127,24 @@ async def test_what_a_kill_left_unsynced_is_not_settled_after_the_start(nursery)
     assert log.settled_end == 1
 
 
+async def test_whoever_wants_a_flush_while_it_ends_is_told_that_nobody_is_there(nursery) -> None:
+    opened = Opened(nursery, 1)
+    scope = trio.CancelScope()
+
+    async def run(task_status) -> None:
+        with scope:
+            await opened.logs.commits.run(task_status=task_status)
+
+    await nursery.start(run)
+    append(opened.log, batch(b"v"))
+    scope.cancel()
+    answers = []
+    for _ in range(6):  # in every turn of the loop until all is over
+        answers.append(opened.logs.commits.want(opened.log))
+        await trio.lowlevel.checkpoint()
+    assert answers[-1] is False
+
+
 async def test_a_flush_that_a_full_disk_refused_comes_with_upkeep(nursery) -> None:
     """A follower fetches, and so appends, no more until it did: nobody else would ask for it."""
     opened = Opened(nursery, 1)

@@ -96,13 +96,14 @@ class GroupCommit:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Hold the tasks until cancelled."""
-        try:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
                 task_status.started()
                 await trio.sleep_forever()
-        finally:
-            self._nursery = None
+            finally:
+                # At once: a role that comes while the broker stops finds nobody, not a closed door.
+                self._nursery = None
 
     def want(self, log: FlushedLog) -> bool:
         """Flush `log` soon; False when nobody is there to do it."""
