@@ -216,10 +216,22 @@ class Ledger:
         return applied, lost
 
     async def _settle(self, doubtful: Sequence[StateWrite]) -> tuple[Applied, list[TopicPartition]]:
-        """Find out by reading what became of writes whose fate is not known."""
+        """Find out by reading what became of writes whose fate is not known.
+
+        Waits for the ensemble as long as it takes: who judged by what was known before would tell a
+        leader that its ISR is what it no longer is.
+        """
         applied: Applied = []
-        lost = []
-        states = await self.partition_states([each.tp for each in doubtful])
+        lost: list[TopicPartition] = []
+        if not doubtful:
+            return applied, lost
+        while True:
+            try:
+                await self._client.sync()  # the member that we are at now may be behind
+                states = await self.partition_states([each.tp for each in doubtful])
+                break
+            except ConnectionLoss:
+                await self._client.wait_connected()
         for each in doubtful:
             state = states[each.tp]
             if state is not None and state.controller_epoch > self._cluster.epoch:
