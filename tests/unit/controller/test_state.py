@@ -91,7 +91,7 @@ def test_broken_disk_is_like_a_dead_broker_for_that_partition(cluster):
     assert state(cluster) == (2, 1, (2, 3))
     assert cluster.offline_replicas(T0) == [1]
     assert cluster.on_replicas_broken(1, [T0], []) == ([], [])
-    assert cluster.on_replicas_broken(1, [], [T0]) == ([], [])
+    assert cluster.on_replicas_broken(1, [], [T0]) == ([], [T0]), "to be told what it missed"
     assert cluster.offline_replicas(T0) == []
     assert cluster.on_replicas_broken(9, [T0], []) == ([], [])
 

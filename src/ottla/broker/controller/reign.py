@@ -245,6 +245,11 @@ class Reign:
                         "controller.replicas_offline", broker=broker, partitions=len(fresh)
                     )
                 await self.commit(decisions.decide_liveness, [*fresh, *mended])
+                missed = Notices()
+                for tp in mended:
+                    if tp in self.cluster.partitions:
+                        missed.tell_replicas([broker], tp)
+                self.post(missed)
             case DeletionAnswered(_, deleted, failed):
                 self.cluster.on_replicas_deleted(broker, deleted)
                 await self.observer.finish_deletions()

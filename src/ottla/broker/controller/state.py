@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from ottla.broker.controller.notices import Notices
-from ottla.broker.ensemble.values import NO_LEADER, Assignment, BrokerInfo, PartitionState
+from ottla.broker.ensemble.values import Assignment, BrokerInfo, PartitionState
 from ottla.broker.ids import BrokerId, ControllerEpoch, PartitionEpoch, TopicPartition
 
 NOT_WRITTEN = PartitionEpoch(-1)
@@ -242,7 +242,8 @@ class ControllerState:
     ) -> tuple[list[TopicPartition], list[TopicPartition]]:
         """What a LeaderAndIsr response said of log directories; returns partitions to decide.
 
-        The first are newly broken there, the second are sound again and have no leader.
+        The first are newly broken there, the second are sound again: they may have no leader, and
+        the broker was not told what was decided while they were broken.
         """
         if broker not in self.brokers:
             return [], []
@@ -253,11 +254,7 @@ class ControllerState:
             self._note_move(tp)
         fresh = [tp for tp in broken if tp not in known and self.assignment(tp) is not None]
         known.update(fresh)
-        return fresh, [tp for tp in mended if self._is_leaderless(tp)]
-
-    def _is_leaderless(self, tp: TopicPartition) -> bool:
-        state = self.partitions.get(tp)
-        return state is None or state.leader == NO_LEADER
+        return fresh, [tp for tp in mended if self.assignment(tp) is not None]
 
     def on_controlled_shutdown(self, broker: BrokerId) -> tuple[list[TopicPartition], Notices]:
         """A broker asks to stop: what to decide about, and which followers it may stop already."""
