@@ -74,6 +74,8 @@ def main(words: Sequence[str]) -> int:
         print(f"Dumping {path}")
         try:
             faults += dump()
+        except BrokenPipeError:
+            raise  # whoever reads what is printed went away: that is no fault of the file
         except OSError as error:
             faults.append(f"{error.filename or path}: {error.strerror}")
     for line in faults:

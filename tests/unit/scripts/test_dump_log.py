@@ -1,6 +1,8 @@
 """scripts/dump-log.sh on files that the storage and the store of this project wrote."""
 
+import io
 import random
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,6 +104,21 @@ def test_an_index_that_a_start_would_rebuild(
     assert "passed sanity check" in capsys.readouterr().out
     path.write_bytes(path.read_bytes()[:-3])
     assert main(["--files", str(path), "--index-sanity-check"]) == 1
+
+
+def test_a_reader_that_goes_away_is_no_fault_of_the_file(
+    partition: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            if text.startswith("baseOffset"):
+                raise BrokenPipeError
+            return len(text)
+
+    monkeypatch.setattr(sys, "stdout", Gone())
+    with pytest.raises(BrokenPipeError):
+        main(["--files", f"{partition}/{SEGMENT}.log"])
+    assert not capsys.readouterr().err
 
 
 def test_what_it_does_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
