@@ -96,6 +96,16 @@ def test_broken_disk_is_like_a_dead_broker_for_that_partition(cluster):
     assert cluster.on_replicas_broken(9, [T0], []) == ([], [])
 
 
+def test_broken_replica_that_moved_away_is_not_broken_when_it_is_given_back(cluster):
+    cluster.on_replicas_broken(1, [T0], [])
+    topic = cluster.topics["t"]
+    before = dict(topic.assignments)
+    cluster.put_topic("t", topic.topic_id, {**before, 0: Assignment((2, 3))})
+    assert cluster.on_replicas_broken(1, [T0], []) == ([], []), "an answer from before the move"
+    cluster.put_topic("t", topic.topic_id, before)
+    assert cluster.serving_replicas(T0) == [1, 2, 3]
+
+
 def test_only_replica_leads_again_when_its_disk_is_mended(cluster):
     cluster.on_replicas_broken(1, [T0], [])
     cluster.on_replicas_broken(2, [T0], [])

@@ -156,8 +156,11 @@ class ControllerState:
         added = [TopicPartition(name, at) for at in sorted(assignments.keys() - topic.assignments)]
         for at, assignment in sorted(assignments.items()):
             tp = TopicPartition(name, at)
-            for gone in self.replicas(tp):
-                self._by_broker[gone].pop(tp, None)
+            for replica in self.replicas(tp):
+                self._by_broker[replica].pop(tp, None)
+                if replica not in assignment.replicas and replica in self.broken:
+                    # Should it be given one again, that is another replica.
+                    self.broken[replica].discard(tp)
             topic.assignments[at] = assignment
             if assignment.is_being_reassigned:
                 self.reassigning[tp] = None
@@ -252,9 +255,9 @@ class ControllerState:
         known.difference_update(mended)
         for tp in mended:
             self._note_move(tp)
-        fresh = [tp for tp in broken if tp not in known and self.assignment(tp) is not None]
+        fresh = [tp for tp in broken if tp not in known and broker in self.replicas(tp)]
         known.update(fresh)
-        return fresh, [tp for tp in mended if self.assignment(tp) is not None]
+        return fresh, [tp for tp in mended if broker in self.replicas(tp)]
 
     def on_controlled_shutdown(self, broker: BrokerId) -> tuple[list[TopicPartition], Notices]:
         """A broker asks to stop: what to decide about, and which followers it may stop already."""
