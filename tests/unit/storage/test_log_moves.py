@@ -257,6 +257,25 @@ async def test_move_elsewhere_and_back(autojump_clock: trio.testing.MockClock) -
     assert [name for name in disk.list_dir("/d2") if name.startswith("t-")] == []
 
 
+async def test_power_cut_during_the_next_move_leaves_one_copy_at_most(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The name that the first move gave may not be on the disk yet when the second begins."""
+    for seed in range(8):
+        disk = MemoryDisk()
+        manager = await managed(disk)
+        before = state_of(filled(manager))
+        moves = moves_of(manager)
+        async with running(moves):
+            moves.alter(TP, "/d2")
+            await wait_moved(manager)
+        moves_of(manager).alter(TP, "/d1")
+        disk.crash(random.Random(seed))
+        manager = await managed(disk)
+        assert state_of(manager.logs[TP]) == before
+        assert manager.futures.logs[TP].directory.startswith("/d1/")
+
+
 async def test_what_cannot_be_moved_is_refused() -> None:
     manager = await managed(MemoryDisk())
     moves = moves_of(manager)

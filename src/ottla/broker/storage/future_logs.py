@@ -58,6 +58,7 @@ class FutureLogs:
         name = f"{tp}.{unique.hex}-future"
         if len(name) > _NAME_BYTES_MAX:
             raise InvalidTopic(f"{tp}: the name is too long for a second directory")
+        self._settle_name(current)
         try:
             log = log_dir.open_log(tp, current.config, now_ms=now_ms, clean=True, name=name)
             log.cleaned_end = 0
@@ -75,6 +76,19 @@ class FutureLogs:
         self.logs[tp] = log
         self._events.info("log.move_started", partition=str(tp), to=log_dir.path)
         return log
+
+    def _settle_name(self, log: Log) -> None:
+        """Have `log` bear its own name on stable storage. OSError.
+
+        It may still be called a copy there, by an earlier move: with another copy, and no log, the
+        next start would not know which of them is whole.
+        """
+        parent, _, name = log.directory.rpartition("/")
+        if name != str(log.tp):
+            final = f"{parent}/{log.tp}"
+            self._disk.rename(log.directory, final)
+            log.go_by(final)
+        self._disk.sync_dir(parent)
 
     def drop(self, tp: TopicPartition, *, now_ms: int, unique: UUID, dirs: list[LogDir]) -> None:
         """Throw the copy of `tp` away, if there is one. OSError."""
