@@ -6,7 +6,7 @@ over, ends these tasks, closes the session, flushes the logs and marks them clea
 instead is a crash: nothing is written any more.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +38,7 @@ from ottla.broker.groups.settings import OFFSETS_TOPIC
 from ottla.broker.ids import BrokerEpoch, BrokerId, TopicPartition
 from ottla.broker.links import ControllerLink, connector
 from ottla.broker.lost_logs import LostLogs
+from ottla.broker.mending import Mending
 from ottla.broker.metadata import MetadataCache
 from ottla.broker.partitions.log_moves import LogMoves
 from ottla.broker.partitions.registry import PartitionRegistry
@@ -256,6 +257,9 @@ class Broker:
             self._services,
             events,
         )
+        self._mending = Mending(
+            broker_id, logs, self._registry, self._metadata, mend=self._mend, events=events
+        )
         self._upkeep = Upkeep(
             UpkeepSettings.of(config), self._registry, self._services.replicas, logs, runtime
         )
@@ -377,6 +381,7 @@ class Broker:
             await nursery.start(self._config_watcher.run)
             await self._read_config_again()  # what changed before the watch was set
             nursery.start_soon(self._mind_lost_logs, nursery.cancel_scope)
+            nursery.start_soon(self._mending.run)
             nursery.start_soon(self._isr_changes.run)
             nursery.start_soon(self._upkeep.run)
             nursery.start_soon(
@@ -418,14 +423,23 @@ class Broker:
     async def _mind_lost_logs(self, serving: trio.CancelScope) -> None:
         """Ends the serving when nothing is left to serve from; the session still ends cleanly, so
         that leadership moves at once."""
-        lost = LostLogs(
-            self._broker_id, self._logs, self._client, self._services.replicas.take_offline
-        )
+
+        def take_offline(tps: Iterable[TopicPartition]) -> None:
+            self._services.replicas.take_offline(tps)
+            self._mending.note_lost(tps)
+
+        lost = LostLogs(self._broker_id, self._logs, self._client, take_offline)
         try:
             await lost.run()
         except AllLogDirsFailed as error:
             self._runtime.events.error("broker.has_no_log_dir", reason=str(error))
             serving.cancel()
+
+    async def _mend(self, tp: TopicPartition) -> None:
+        """OSError, KafkaStorageError, EnsembleError."""
+        await self._dynamic.read_topics([tp.topic])
+        now_ms = self._runtime.wall_clock.now_ms()
+        await self._logs.mend(tp, self._dynamic.settings(tp.topic).log, now_ms=now_ms)
 
     async def _register(self, addresses: Mapping[str, Address]) -> int:
         """Create the broker's znode; which session it belongs to."""

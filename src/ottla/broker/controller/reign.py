@@ -246,6 +246,7 @@ class Reign:
                     )
                 await self.commit(decisions.decide_liveness, [*fresh, *mended])
                 missed = Notices()
+                missed.metadata.update(dict.fromkeys(fresh))  # also where nothing was decided
                 for tp in mended:
                     if tp in self.cluster.partitions:
                         missed.tell_replicas([broker], tp)

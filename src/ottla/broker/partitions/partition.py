@@ -404,11 +404,11 @@ class Partition:
             raise
 
     def _on_corrupt(self, offset: int, error: CorruptLog) -> None:
-        """Give the leadership up, if somebody has what this log lacks; else serve what is left."""
+        """Give the log up, if somebody has what it lacks; else serve what is left."""
         self._services.events.error(
             "log.corrupt_batch_found", partition=str(self.tp), fetched=offset, reason=str(error)
         )
-        if len(self.isr) > 1:
+        if len(self.isr) > 1 or (self.role is Role.FOLLOWER and self.leader_id != NO_BROKER):
             self._services.lose_log(self.log, str(error))
 
     # Waiting

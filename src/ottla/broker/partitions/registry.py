@@ -42,6 +42,10 @@ class PartitionRegistry:
             self.remove(tp)
         return partition
 
+    def bring_online(self, tp: TopicPartition) -> None:
+        """The log of `tp` is sound again; the next role that it is given makes the partition."""
+        self._offline.discard(tp)
+
     def is_offline(self, tp: TopicPartition) -> bool:
         return tp in self._offline
 

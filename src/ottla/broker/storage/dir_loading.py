@@ -12,17 +12,11 @@ import trio
 
 from ottla.broker.errors import KafkaStorageError
 from ottla.broker.ids import TopicPartition
+from ottla.broker.storage.checking import check_beside
 from ottla.broker.storage.directory import ForeignLogDir, Found, Kind, LogDir
 from ottla.broker.storage.log import Log
 from ottla.broker.storage.log_config import LogConfig
-from ottla.broker.storage.recovery import (
-    WORTH_A_WORKER_BYTES,
-    Recovered,
-    RecoveryOrder,
-    bytes_to_check,
-    recover,
-    replay,
-)
+from ottla.broker.storage.recovery import WORTH_A_WORKER_BYTES, RecoveryOrder
 from ottla.runtime.interfaces import Disk, Events, Worker, Workers
 
 PROGRESS_EVERY_S = 5.0
@@ -140,31 +134,20 @@ class DirLoader:
         self, path: str, tp: TopicPartition, config: LogConfig, worker: Worker
     ) -> bool:
         """Have a worker check a large log; whether it did. OSError, CorruptLog."""
-        recovery_point = self._log_dir.recovery_points.get(tp, 0)
-        size = bytes_to_check(self._disk, path, recovery_point)
-        if size < self._settings.worker_bytes:
-            return False
         order = RecoveryOrder(
             path,
             config,
-            recovery_point,
+            self._log_dir.recovery_points.get(tp, 0),
             self._log_dir.log_starts.get(tp, 0),
             self._settings.now_ms,
         )
-        started = trio.current_time()
-        try:
-            recovered = await worker.start(recover, order).next()
-        except OSError as error:  # of the worker, not of the disk: the loop can do it as well
-            self._events.warning("log.recovery_moved", partition=str(tp), reason=str(error))
-            return False
-        assert isinstance(recovered, Recovered), "a recovery is one step"
-        events = self._events.bind(partition=str(tp))
-        replay(recovered.notes, events)
-        if recovered.error is not None:
-            raise recovered.error
-        took = round(trio.current_time() - started, 3)
-        events.info("log.checked", bytes=size, bytes_cut=recovered.bytes_cut, seconds=took)
-        return True
+        return await check_beside(
+            self._disk,
+            order,
+            worker,
+            self._events.bind(partition=str(tp)),
+            worker_bytes=self._settings.worker_bytes,
+        )
 
 
 __all__ = ["ConfigOf", "DirLoader", "LoadSettings"]

@@ -11,6 +11,7 @@ import trio
 
 from ottla.broker.errors import KafkaStorageError, LogDirNotFound
 from ottla.broker.ids import TopicId, TopicPartition
+from ottla.broker.storage.checking import check_beside
 from ottla.broker.storage.dir_loading import ConfigOf, DirLoader, LoadSettings
 from ottla.broker.storage.directory import META, ForeignLogDir, LogDir, LogDirInUse, Meta
 from ottla.broker.storage.future_logs import FutureLogs
@@ -19,7 +20,7 @@ from ottla.broker.storage.log import Log
 from ottla.broker.storage.log_config import FOREVER, LogConfig
 from ottla.broker.storage.log_flushing import FlushingLog
 from ottla.broker.storage.log_state import LogState
-from ottla.broker.storage.recovery import WORTH_A_WORKER_BYTES
+from ottla.broker.storage.recovery import WORTH_A_WORKER_BYTES, RecoveryOrder
 from ottla.runtime.inline_workers import InlineWorkers
 from ottla.runtime.interfaces import Disk, Events, Workers
 
@@ -38,9 +39,9 @@ class LogManager:
     Life: construct (locks, reads `meta`), `claim`, `await load`, serve, `close`. Owner: the
     broker's main task; upkeep calls `upkeep` and `save_checkpoints` from time to time.
 
-    A directory whose disk fails is lost: its logs are abandoned at once, and whoever waits in
-    `wait_lost` learns which. So is a single log whose files turn out to be damaged. Nothing of
-    this heals before the next start.
+    A directory whose disk fails is lost until the next start: its logs are abandoned at once, and
+    whoever waits in `wait_lost` learns which. So is a single log whose files turn out to be
+    damaged; `mend` brings it back, cut, once nobody counts on it.
     """
 
     def __init__(self, disk: Disk, paths: Iterable[str], *, events: Events) -> None:
@@ -57,6 +58,7 @@ class LogManager:
         self._owes_logs = False  # logs could not be made for want of space
         self._to_tell: dict[TopicPartition, None] = {}
         self._to_release: list[LogDir | Log] = []
+        self._workers: Workers = InlineWorkers(disk)
         self._unsynced_deletions: dict[str, LogDir] = {}
         self._news = trio.Event()
         first: OSError | None = None
@@ -116,7 +118,7 @@ class LogManager:
         self._news.set()
 
     def log_lost(self, lost: LogState, reason: str) -> None:
-        """Take one log offline for good; the others in its directory go on."""
+        """Take one log offline, until `mend`; the others in its directory go on."""
         tp = lost.tp
         log = self._logs.get(tp)
         if log is None or log is not lost:
@@ -133,6 +135,47 @@ class LogManager:
         self._to_tell[tp] = None
         self._news.set()
 
+    def offline_logs(self) -> list[TopicPartition]:
+        """Logs in working directories that were lost, or that the start could not open."""
+        return [tp for log_dir in self._dirs for tp in log_dir.offline]
+
+    async def mend(self, tp: TopicPartition, config: LogConfig, *, now_ms: int) -> None:
+        """Open an offline log again as far as it is sound; for a replica that others do without.
+
+        All of it is checked, and what begins with the first damaged batch is thrown away. No effect
+        when the log is not offline any more. KafkaStorageError, OSError: it still is.
+        """
+        log_dir = next((each for each in self._dirs if tp in each.offline), None)
+        if log_dir is None:
+            return
+        self._lost_logs.setdefault(tp, "it is being mended")  # so that nobody else opens it
+        try:
+            log_dir.recovery_points[tp] = 0
+            log_dir.write_recovery_points()  # a crash in the middle of it checks all again
+            log_start = log_dir.log_starts.get(tp, 0)
+            order = RecoveryOrder(f"{log_dir.path}/{tp}", config, 0, log_start, now_ms)
+            self._disk.make_dirs(order.directory)
+            events = self._events.bind(partition=str(tp))
+            async with self._workers.hire() as worker:
+                is_checked = await check_beside(self._disk, order, worker, events)
+            if tp not in log_dir.offline or log_dir.failure is not None:
+                return
+            log = log_dir.open_log(tp, config, now_ms=now_ms, clean=False, recovered=is_checked)
+        except OSError as error:
+            log_dir.note_error("mending", error, where=f"{log_dir.path}/{tp}")
+            raise
+        self._logs[tp] = log
+        self._lost_logs.pop(tp, None)
+        log_dir.is_tainted = not log_dir.offline.isdisjoint(self._lost_logs)
+        self._events.info(
+            "log.mended",
+            partition=str(tp),
+            dir=log.directory,
+            log_start=log.log_start,
+            log_end=log.log_end,
+        )
+        self._news.set()
+
     def log_wants_flush(self, log: FlushingLog) -> bool:
         """See `LogDirKeeper`."""
         return self.commits.want(log)
@@ -140,8 +183,8 @@ class LogManager:
     async def wait_lost(self) -> list[TopicPartition]:
         """Wait for something to happen that the controller has to know; the logs that were lost.
 
-        Closes their files. The list is empty when a directory without logs was lost, or when space
-        came back for logs that could not be made.
+        Closes their files. The list is empty when a directory without logs was lost, when space
+        came back for logs that could not be made, or when a log was mended.
         """
         await self._news.wait()
         self._news = trio.Event()
@@ -230,7 +273,7 @@ class LogManager:
         and raises. A directory whose disk fails is lost; OSError when it was the last one. Lets
         other tasks run between two logs.
         """
-        workers = workers or InlineWorkers(self._disk)
+        workers = self._workers = workers or self._workers
         settings = LoadSettings(config_of, now_ms, workers, threads, worker_bytes)
         fatal: list[OSError | ForeignLogDir] = []
         async with trio.open_nursery() as nursery:
