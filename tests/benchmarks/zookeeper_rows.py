@@ -209,7 +209,7 @@ def million(plan: Plan) -> Iterator[Row]:
     with pair(plan, 1, "million") as both:
         started(both, plan)
         before = {kind: ensemble.resident_mb()[0] for kind, ensemble in both.items()}
-        made = {kind: _grow(ensemble, count) for kind, ensemble in both.items()}
+        made = {kind: grow(ensemble, count) for kind, ensemble in both.items()}
         yield row_of(
             "million", f"create {count} znodes of 100 B, 32 x 16", made[OTTLA], made[ZOOKEEPER], 2
         )
@@ -239,7 +239,7 @@ def million(plan: Plan) -> Iterator[Row]:
         )  # fmt: skip
 
 
-def _grow(ensemble: Ensemble, count: int) -> Sample:
+def grow(ensemble: Ensemble, count: int) -> Sample:
     """Create so many znodes, a thousand below each parent."""
     client = Client(ensemble.ports[0])
     client.create("/many")
@@ -513,4 +513,4 @@ GROUPS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "failover": failover,
 }
 
-__all__ = ["GROUPS", "Plan", "Row"]
+__all__ = ["GROUPS", "Plan", "Row", "fill", "grow", "load", "paths_of"]

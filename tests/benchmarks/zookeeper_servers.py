@@ -33,6 +33,7 @@ class Ensemble:
         self._home = home
         self._libs = libs
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._lines: dict[int, list[str]] = {}
         base = free_ports(3 * size)
         self.ports = [base + index for index in range(size)]
         lines = [
@@ -49,7 +50,13 @@ class Ensemble:
             data.mkdir(parents=True)
             (data / "myid").write_text(f"{index + 1}\n")
             own = [*lines, f"dataDir={data}", f"clientPort={port}", f"clientPortAddress={HOST}"]
-            self._config(index).write_text("\n".join(own) + "\n")
+            self._lines[index] = own
+        self.configure()
+
+    def configure(self, *more: str) -> None:
+        """The files that the next start of a member reads; `more` is lines for all."""
+        for index, own in self._lines.items():
+            self._config(index).write_text("\n".join([*own, *more]) + "\n")
 
     def _data(self, index: int) -> Path:
         return self._home / f"member-{index + 1}"
@@ -97,6 +104,14 @@ class Ensemble:
 
     def resident_mb(self) -> list[float]:
         return [resident_mb(pid) for pid in self.pids]
+
+    def takes_snapshot(self) -> bool:
+        """Whether one of Ottla's members is writing its state down."""
+        return any(
+            name.name.endswith(".tmp")
+            for index in range(self.size)
+            for name in (self._data(index) / "version-2").iterdir()
+        )
 
     def leader(self) -> int:
         """The index of the member that leads."""

@@ -13,8 +13,8 @@ from ottla.coordinator.store.store import Store
 from ottla.coordinator.tree.tree import Tree
 from ottla.runtime.interfaces import Events
 
-SLICE_S = 0.004
-"""How long a dump may hold the loop at a time."""
+SLICE_S = 0.002
+"""How long a dump may hold the loop at a time. A write waits for a few of these."""
 
 
 class Snapshotting:
@@ -84,7 +84,10 @@ class Snapshotting:
                     if offered:
                         kept.append(piece)
                 if trio.current_time() >= pause_at:
-                    await trio.lowlevel.checkpoint()
+                    if writer is None:
+                        await trio.lowlevel.checkpoint()
+                    else:
+                        await writer.breathe()
                     replaced = self._state()[1] is not tree
                     if replaced:
                         break  # by a snapshot of the leader's

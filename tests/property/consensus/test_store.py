@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from ottla.coordinator.consensus.values import HardState, Persist, Position, Snapshot
-from ottla.coordinator.store import txn_log
+from ottla.coordinator.store import snapshots, txn_log
 from ottla.coordinator.store.store import Store, StoreInUse
 from ottla.protocol.peer.entries import Block, Entry
 from ottla.runtime.memory import RecordingEvents
@@ -214,6 +214,21 @@ async def test_damaged_newest_snapshot_falls_back_to_the_one_before():
     assert store.recovered.base.index == 2
     assert [entry.index for entry in store.recovered.entries] == [3, 4, 5]
     assert events.named("coordinator_store.snapshot_skipped")[0].fields["file"] == path
+
+
+async def test_a_large_snapshot_is_synced_bit_by_bit(autojump_clock):
+    """A sync of the log would wait behind one of the whole: 100 ms for a million znodes."""
+    store = open_store(MemoryDisk(sync_delay_s=0.01))
+    writer = store.begin_snapshot(Position(1, 1, (1 << 32) + 1))
+    waited = []
+    for _ in range(9):
+        writer.add(bytes(snapshots.SYNC_BYTES // 4))
+        began = trio.current_time()
+        await writer.breathe()
+        waited.append(round(trio.current_time() - began, 3))
+    assert waited == [0, 0, 0, 0.01, 0, 0, 0, 0.01, 0]
+    await writer.finish()
+    store.close()
 
 
 async def test_purge_keeps_what_the_oldest_retained_snapshot_needs():

@@ -6,7 +6,7 @@ from unittest import mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ottla.coordinator.tree import snapshot
+from ottla.coordinator.tree import births, snapshot
 from ottla.coordinator.tree.snapshot import CorruptSnapshot
 from ottla.coordinator.tree.tree import Tree
 from ottla.protocol.zookeeper.data import READ_ACL
@@ -41,11 +41,18 @@ def change(solo, kind, path, *data):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(CHANGES, max_size=12), st.lists(st.tuples(CHANGES, st.booleans()), max_size=20))
-def test_a_dump_is_of_its_moment_whatever_is_applied_meanwhile(before, meanwhile):
+@given(
+    st.lists(CHANGES, max_size=12),
+    st.lists(st.tuples(CHANGES, st.booleans()), max_size=20),
+    st.sampled_from([1, 3, 1000]),
+)
+def test_a_dump_is_of_its_moment_whatever_is_applied_meanwhile(before, meanwhile, part_paths):
     """Every row is a chunk of its own here, so changes come between any two of them."""
     solo = SoloTree()
-    with mock.patch.object(snapshot, "_CHUNK_NODES", 1):
+    with (
+        mock.patch.object(snapshot, "_CHUNK_NODES", 1),
+        mock.patch.object(births, "PART_PATHS", part_paths),
+    ):
         for each in before:
             change(solo, *each)
         expected = list(solo.tree.dump())
@@ -57,6 +64,8 @@ def test_a_dump_is_of_its_moment_whatever_is_applied_meanwhile(before, meanwhile
                 taken += [chunk] if (chunk := next(dump, None)) is not None else []
         assert taken + list(dump) == expected
         assert not solo.tree._frozen
+        solo.tree.check()
+        assert Tree.load(list(solo.tree.dump())).nodes.keys() == solo.tree.nodes.keys()
 
 
 @settings(max_examples=100, deadline=None)

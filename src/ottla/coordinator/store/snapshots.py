@@ -21,6 +21,8 @@ PREFIX = "snapshot."
 TEMPORARY = ".tmp"
 HEAD_BYTES_MAX = 128 * 1024
 """More than the first record ever has."""
+SYNC_BYTES = 4 * 1024 * 1024
+"""What is synced at a time, so that no sync of the log waits for a whole snapshot to be written."""
 
 
 class SnapshotWriter:
@@ -34,10 +36,20 @@ class SnapshotWriter:
         self._file.truncate(0)
         head = [FORMAT, *at, membership] if membership else [FORMAT, *at]
         self._file.append(frame(msgpack.packb(head)))
+        self._unsynced = 0
 
     def add(self, chunk: bytes) -> None:
         assert chunk
         self._file.append(frame(chunk))
+        self._unsynced += len(chunk)
+
+    async def breathe(self) -> None:
+        """Let others go on; now and then until what was added so far is on the disk."""
+        if self._unsynced < SYNC_BYTES:
+            await trio.lowlevel.checkpoint()
+        else:
+            self._unsynced = 0
+            await self._file.sync()
 
     async def finish(self) -> int:
         """Make the snapshot durable, then visible; its size in bytes."""
@@ -60,7 +72,7 @@ async def save(disk: Disk, directory: str, snapshot: Snapshot) -> None:
     for chunk in snapshot.chunks:
         if chunk:
             writer.add(chunk)
-        await trio.lowlevel.checkpoint()
+        await writer.breathe()
     await writer.finish()
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgpack
 
 from ottla.coordinator.tree.access import AccessList, access_list
+from ottla.coordinator.tree.births import Births
 from ottla.coordinator.tree.paths import ROOT, parent_of
 from ottla.coordinator.tree.znode import Znode
 from ottla.protocol.zookeeper.errors import DecodeError
@@ -34,15 +35,16 @@ class CorruptSnapshot(ValueError):
 class Frozen:
     """The state of a tree at one moment, while the tree goes on.
 
-    Taking it costs two lists of pointers. A node that changes before its turn is kept as it was:
-    the tree calls `keep` before each change. Removed nodes change no more, and new ones are not in
-    the lists.
+    Taking it costs next to nothing, however large the tree is: its nodes are walked in the order
+    in which they were made. One that changes or goes before its turn is kept as it was: the tree
+    calls `keep` before each change.
     """
 
-    __slots__ = ("_head", "_kept", "_nodes", "_paths", "_tree")
+    __slots__ = ("_head", "_kept", "_parts", "_tree", "_zxid")
 
     def __init__(self, tree: "Tree") -> None:
         self._tree = tree
+        self._zxid = tree.last_zxid
         self._head = msgpack.packb(
             {
                 "format": _FORMAT,
@@ -54,38 +56,60 @@ class Frozen:
                 "config_version": tree.config_version,
             }
         )
-        self._paths = list(tree.nodes)
-        self._nodes = list(tree.nodes.values())
-        self._kept: dict[Znode, Row] = {}
+        self._parts = tree.births.so_far()
+        self._kept: dict[str, Row] = {}
 
     def keep(self, path: str, node: Znode) -> None:
-        if node not in self._kept:
-            self._kept[node] = _row(path, node)
+        if node.czxid <= self._zxid and path not in self._kept:
+            self._kept[path] = _row(path, node)
 
     def chunks(self) -> Generator[bytes]:
         try:
             yield self._head
-            yield from self._rows()
-            yield msgpack.packb(len(self._nodes))
+            count = yield from self._rows()
+            yield msgpack.packb(count)
         finally:
             self._tree.thaw(self)
 
-    def _rows(self) -> Iterator[bytes]:
-        kept = self._kept
+    def _rows(self) -> Generator[bytes, None, int]:
+        """How many rows there are. What was removed before is forgotten on the way."""
         seen: dict[AccessList, int] = {}
         rows: list[tuple[object, ...]] = []
-        for path, node in zip(self._paths, self._nodes, strict=True):
-            _, data, acl, *figures = (kept and kept.get(node)) or _row(path, node)
-            place: bytes | int | None = seen.get(acl)
-            if place is None:
-                place = acl.encoded
-                seen[acl] = len(seen)
-            rows.append((path, data, place, *figures))
-            if len(rows) == _CHUNK_NODES:
-                yield msgpack.packb(rows)
-                rows = []
+        count = 0
+        for part in self._parts:
+            places = part.places()
+            found = 0
+            for path in places:
+                row = self._row_at(path, part.last)
+                if row is None:
+                    continue
+                found += 1
+                _, data, acl, *figures = row
+                place: bytes | int | None = seen.get(acl)
+                if place is None:
+                    place = acl.encoded
+                    seen[acl] = len(seen)
+                rows.append((path, data, place, *figures))
+                if len(rows) == _CHUNK_NODES:
+                    yield msgpack.packb(rows)
+                    rows = []
+            count += found
+            if found < len(part.paths) and self._tree.has_one_dump:
+                part.forget_removed(self._tree.nodes)
         if rows:
             yield msgpack.packb(rows)
+        if self._tree.has_one_dump:
+            self._tree.births.join_small()
+        return count
+
+    def _row_at(self, path: str, last: int) -> Row | None:
+        """The node that was at `path`; None: there was none, or one made after `last`."""
+        row = self._kept.get(path) if self._kept else None
+        if row is None:
+            node = self._tree.nodes.get(path)
+            return None if node is None or node.czxid > last else _row(path, node)
+        _, _, _, czxid, *_ = row
+        return row if czxid <= last else None
 
 
 def _row(path: str, node: Znode) -> Row:
@@ -116,6 +140,7 @@ def _load(chunks: Iterator[bytes]) -> "Tree":
         raise CorruptSnapshot(f"format {head['format']}")
     tree = Tree()
     tree.nodes.clear()
+    tree.births = Births()
     tree.data_bytes = 0
     tree.last_zxid = head["zxid"]
     tree.secret = head["secret"]

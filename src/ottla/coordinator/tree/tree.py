@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ottla.coordinator.tree import paths, txns
 from ottla.coordinator.tree.access import OPEN, READ_ONLY, access_list
+from ottla.coordinator.tree.births import Births
 from ottla.coordinator.tree.quotas import Quotas
 from ottla.coordinator.tree.values import REOPEN_SESSION, Applied, NodeChange, Origin, Session
 from ottla.coordinator.tree.znode import Znode, is_ephemeral, is_ttl, ttl_of
@@ -40,6 +41,7 @@ class Tree:
         "_member_id",
         "_time_ms",
         "_zxid",
+        "births",
         "collectable",
         "config_version",
         "data_bytes",
@@ -56,6 +58,8 @@ class Tree:
     def __init__(self) -> None:
         self.nodes: dict[str, Znode] = {}
         """By path; a parent comes before its children."""
+        self.births = Births()
+        """The paths once more, for walks that take their time."""
         self.ephemerals: dict[int, dict[str, None]] = {}
         """session id -> paths, for sessions that own any; mirrors the nodes' `owner`."""
         self.collectable: dict[str, None] = {}
@@ -173,8 +177,13 @@ class Tree:
         """A dump has not to be kept from changes any longer."""
         self._frozen = tuple(each for each in self._frozen if each is not frozen)
 
+    @property
+    def has_one_dump(self) -> bool:
+        """Whether one dump is being taken, and no more."""
+        return len(self._frozen) == 1
+
     def for_change(self, path: str) -> Znode:
-        """The node, before anything of it but its children changes."""
+        """The node, before it goes, or anything of it but its children changes."""
         node = self.nodes[path]
         for frozen in self._frozen:
             frozen.keep(path, node)
@@ -191,6 +200,7 @@ class Tree:
         """Put a new node in its place, indexes included; its parent's figures stay as they are."""
         assert path not in self.nodes, path
         self.nodes[path] = node
+        self.births.add(path, node.czxid)
         self.data_bytes += len(path) + (len(node.data) if node.data else 0)
         if path.startswith(_QUOTAS):
             self.quotas.inserted(path)
@@ -248,6 +258,7 @@ class Tree:
                 assert node.owner in self.sessions, path
             assert (path in self.collectable) == (node.owner != 0 and not is_ephemeral(node.owner))
         assert child_count == len(self.nodes) - 1
+        self.births.check(self.nodes)
         assert self.collectable.keys() <= self.nodes.keys()
         assert data_bytes == self.data_bytes
         for session_id, owned in self.ephemerals.items():
@@ -301,8 +312,9 @@ class Tree:
         return b""
 
     def _remove(self, path: str) -> None:
-        node = self.nodes.pop(path)
+        node = self.for_change(path)
         assert not node.children, path
+        del self.nodes[path]
         self.data_bytes -= len(path) + (len(node.data) if node.data else 0)
         if self.quotas.limited:
             self.quotas.removed(path)
