@@ -320,6 +320,17 @@ def test_segments_roll_by_size_time_and_full_indexes() -> None:
     assert not log.maybe_roll(NOW_MS + 99), "an empty segment is not rolled"
 
 
+def test_indexes_of_sealed_segments_go_from_memory_in_every_round_of_upkeep() -> None:
+    """Also where nobody has read them since the round before."""
+    log = open_log(MemoryDisk(), LogConfig(segment_bytes=300, index_interval_bytes=0))
+    for _ in range(12):
+        append(log, batch(b"value"))
+    for _ in range(3):
+        log.unload_sealed_indexes()
+    assert len(records_of(log)) == 12
+    log.unload_sealed_indexes()
+
+
 def test_flush_messages_bounds_what_is_not_synced() -> None:
     log = open_log(config=LogConfig(flush_messages=3))
     append(log, batch(b"a", b"b"))

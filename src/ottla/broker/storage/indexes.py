@@ -188,6 +188,8 @@ class OffsetIndex:
 
     def unload(self) -> None:
         """Give the memory back; everything is in the file."""
+        if not self.is_loaded:
+            return
         assert self.file.saved == len(self._offsets), "unsaved entries"
         self._offsets, self._positions = array("i"), array("i")
         self.is_loaded = False
@@ -280,6 +282,8 @@ class TimeIndex:
         self.file.write(bytes(entries), _TIME_ENTRY)
 
     def unload(self) -> None:
+        if not self.is_loaded:
+            return
         assert self.file.saved == len(self._timestamps), "unsaved entries"
         self._timestamps, self._offsets = array("q"), array("i")
         self.is_loaded = False
