@@ -3,9 +3,11 @@
 import math
 import random
 import re
+from collections.abc import Callable
 
 import pytest
 import trio
+from trio._core import _run as trio_run
 
 from ottla.runtime.interfaces import Address
 from tests.simulation.world import determinism
@@ -61,14 +63,76 @@ def test_sleep_of_a_run_is_cancelled_and_refuses_what_is_no_time() -> None:
     determinism.run(1, body)
 
 
-def test_sleep_is_trios_own_again_after_a_run() -> None:
-    before = trio.sleep, trio.sleep_until
+def test_trio_is_its_own_again_after_a_run() -> None:
+    def inside() -> tuple:
+        return (
+            *(trio.sleep, trio.sleep_until, trio_run.unrolled_run, trio_run.Runner.reschedule),
+            *(trio.lowlevel.reschedule, trio.lowlevel.wait_task_rescheduled),
+        )
+
+    before = inside()
+    within: list[tuple] = []
 
     async def body(_queue: RunQueue) -> None:
-        await trio.sleep(1.0)
+        within.append(inside())
 
     determinism.run(1, body)
-    assert (trio.sleep, trio.sleep_until) == before
+    assert inside() == before
+    assert not set(within[0]) & set(before)
+
+
+async def _converse(rng: random.Random, say: Callable[[object], None]) -> None:
+    """Tasks that meet, time out, fail and are cancelled, in whatever order they are let."""
+    lot, opened, lock = trio.lowlevel.ParkingLot(), trio.Event(), trio.Lock()
+    give, take = trio.open_memory_channel[int](2)
+
+    async def one(at: int) -> None:
+        for turn in range(6):
+            with trio.move_on_after(rng.choice((0.0, 0.1, 0.2))) as scope:
+                async with lock:
+                    await trio.sleep(rng.choice((0.0, 0.05, 0.15)))
+                    lot.unpark()
+                await (lot.park() if turn % 2 else opened.wait())
+            say((at, turn, scope.cancelled_caught, trio.current_time()))
+            await give.send(at)
+        if at == 3:
+            raise ValueError(at)
+
+    async def collect() -> None:
+        async for at in take:
+            say(at)
+            if at == 2:
+                opened.set()
+
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(collect)
+            for at in range(5):
+                nursery.start_soon(one, at)
+    except* ValueError as errors:
+        say(repr(errors))
+
+
+def test_run_goes_as_in_trios_own_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Same seed, same order: what the loop leaves out, no task notices."""
+    orders: list[list[object]] = [[], []]
+
+    async def body(queue: RunQueue) -> None:
+        await _converse(random.Random(9), orders[0].append)
+
+    determinism.run(5, body)
+    clock = determinism.SimClock()
+    monkeypatch.setattr(trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
+    monkeypatch.setattr(trio_run, "_r", random.Random(5))
+    monkeypatch.setattr(trio, "sleep", clock.sleep)
+
+    async def as_trio_does() -> None:
+        clock.queue = trio_run.GLOBAL_RUN_CONTEXT.runner.runq
+        await _converse(random.Random(9), orders[1].append)
+
+    trio.run(as_trio_does, clock=clock)
+    assert orders[0] == orders[1]
+    assert len(orders[0]) > 30
 
 
 def test_paused_task_goes_on_where_it_was_woken() -> None:

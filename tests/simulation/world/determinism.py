@@ -19,17 +19,17 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import trio
 from trio._core import _run as trio_run
 
+from tests.simulation.world import loop
+
 PROCESS: contextvars.ContextVar[str] = contextvars.ContextVar("PROCESS", default="")
 """Which simulated process a task belongs to; tasks inherit it from who starts them."""
 
+_OWN = {Path(__file__), Path(loop.__file__)}
 _IDLE_MAX = 300
-_TURNS_PER_POLL = 256
-_TURNS_BETWEEN_LOOKS = 4096
 _LOOKS_PER_INSTANT_MAX = 12
 _GC_THRESHOLDS = (20_000, 20, 100)  # the usual (700, 10, 10) cost 8 % of a run
 
@@ -174,31 +174,10 @@ def _place(coroutine) -> str:
     place = "its start"
     while coroutine is not None and getattr(coroutine, "cr_frame", None) is not None:
         path = Path(coroutine.cr_code.co_filename)
-        if "trio" not in path.parts and path != Path(__file__):
+        if "trio" not in path.parts and path not in _OWN:
             place = f"{path.name}:{coroutine.cr_frame.f_lineno}"
         coroutine = coroutine.cr_await
     return place
-
-
-class _Shuffler(random.Random):
-    """Trio's generator, which it asks once in each turn of its loop."""
-
-    patience: _Patience
-    turns = 0
-
-    def shuffle(self, batch) -> None:
-        """Most batches have one or two tasks."""
-        self.turns += 1
-        if not self.turns % _TURNS_BETWEEN_LOOKS:
-            self.patience.look()
-        size = len(batch)
-        if size < 2:
-            return
-        if size == 2:
-            if self.random() < 0.5:
-                batch.reverse()
-            return
-        super().shuffle(batch)
 
 
 class RunQueue(deque):
@@ -245,26 +224,6 @@ class RunQueue(deque):
         self.resume_all()
 
 
-class _NoSockets:
-    """In place of trio's poller: there is nothing to poll but signals, and these may wait a little.
-
-    A system call in each turn of the loop was a fifteenth of a run.
-    """
-
-    def __init__(self, poller: Any) -> None:
-        self._poller = poller
-        self._turns = 0
-
-    def get_events(self, timeout: float) -> Any:
-        self._turns += 1
-        if timeout <= 0 and self._turns % _TURNS_PER_POLL:
-            return ()
-        return self._poller.get_events(timeout)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._poller, name)
-
-
 def run(
     seed: int,
     body: Callable[[RunQueue], Awaitable[object]],
@@ -276,31 +235,21 @@ def run(
     clock = SimClock()
     patience = _Patience(clock, real_seconds_max, virtual_seconds_max)
     clock.give_up = patience.give_up
-    shuffler = _Shuffler(seed)
-    shuffler.patience = patience
+    queue = clock.queue = RunQueue(clock, patience)
 
     async def main() -> None:
-        queue = RunQueue(clock, patience)
-        runner = trio_run.GLOBAL_RUN_CONTEXT.runner
-        queue.extend(runner.runq)
-        runner.runq = clock.queue = queue
-        runner.io_manager = _NoSockets(runner.io_manager)
-        runner.instruments = {}  # there are none; a plain dict is asked at less cost
         try:
             await body(queue)
         finally:
             clock.forget_agenda()
 
-    before = trio_run._ALLOW_DETERMINISTIC_SCHEDULING, trio_run._r
     sleeps = trio.sleep, trio.sleep_until
     thresholds = gc.get_threshold()
-    trio_run._ALLOW_DETERMINISTIC_SCHEDULING = True
-    trio_run._r = shuffler
     trio.sleep, trio.sleep_until = clock.sleep, clock.sleep_until
     gc.set_threshold(*_GC_THRESHOLDS)
     try:
-        trio.run(main, clock=clock)
+        with loop.instead_of_trios(clock, random.Random(seed), patience.look):
+            trio.run(main, clock=clock)
     finally:
         gc.set_threshold(*thresholds)
         trio.sleep, trio.sleep_until = sleeps
-        trio_run._ALLOW_DETERMINISTIC_SCHEDULING, trio_run._r = before
