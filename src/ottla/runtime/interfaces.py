@@ -104,6 +104,13 @@ class Disk(Protocol):
 
     def sync_dir(self, path: str) -> None: ...
 
+    async def beside(self, call: Callable[[], Result]) -> Result:
+        """Wait for a call that blocks, made off the loop where that can be; what it raises.
+
+        To its end, cancelled or not. It touches nothing that the loop may change meanwhile.
+        """
+        ...
+
     def space(self, path: str) -> tuple[int, int] | None:
         """(total, usable) bytes of the file system that `path` is in; None: without a limit."""
         ...

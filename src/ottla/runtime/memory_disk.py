@@ -20,12 +20,12 @@ Handles opened before the crash fail with EIO, locks are free again.
 import errno
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import trio
 
-from ottla.runtime.interfaces import BytesLike, Disk
+from ottla.runtime.interfaces import BytesLike, Disk, Result
 
 _PAGE = 4096
 
@@ -302,6 +302,14 @@ class MemoryDisk:
             self._settle_name(here, name)
             here = node
         self._settle(here)
+
+    async def beside(self, call: Callable[[], Result]) -> Result:
+        """As one step, after the time that a sync takes."""
+        life = self.crashes
+        await self.wait_sync("")
+        if life != self.crashes:
+            raise OSError(errno.EIO, "the disk crashed before the call was made")
+        return call()
 
     def lock(self, path: str) -> MemoryDirectoryLock:
         self.open(path).close()

@@ -8,8 +8,9 @@ import contextlib
 import errno
 import fcntl
 import os
+from collections.abc import Callable
 
-from ottla.runtime.interfaces import BytesLike, Disk
+from ottla.runtime.interfaces import BytesLike, Disk, Result
 from ottla.runtime.sync_threads import SyncThreads
 
 # Syncs of one device queue in the kernel anyway; more threads would only wait there.
@@ -149,6 +150,7 @@ class RealDisk:
 
     def __init__(self) -> None:
         self._threads = SyncThreads(_SYNC_THREADS)
+        self._beside = SyncThreads(_SYNC_THREADS)  # apart: what takes long keeps no sync waiting
 
     def open(self, path: str, *, create: bool = True) -> RealFile:
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
@@ -197,6 +199,11 @@ class RealDisk:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+    async def beside(self, call: Callable[[], Result]) -> Result:
+        found: list[Result] = []
+        await self._beside.run(lambda _: found.append(call()), 0)
+        return found[0]
 
     def space(self, path: str) -> tuple[int, int]:
         found = os.statvfs(path)

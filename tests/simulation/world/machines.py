@@ -48,7 +48,7 @@ class ProcessDisk:
 
     _METHODS = (
         "open", "exists", "list_dir", "is_dir", "make_dirs", "read", "replace", "rename", "remove",
-        "remove_tree", "sync_dir", "lock",
+        "remove_tree", "sync_dir", "lock", "beside",
     )  # fmt: skip
 
     def __init__(self, disk: SimDisk) -> None:
