@@ -64,6 +64,7 @@ FOUND = {
     30171: "controller_judged_by_the_state_before_its_own_write",
     50158: "replica_that_moved_away_stayed_broken",
     50317: "two_copies_and_no_log_after_a_power_cut",
+    50726: "replica_that_moved_away_stayed_broken_again",
 }
 PLAIN = tuple(range(201, 209))
 
