@@ -172,7 +172,9 @@ class BrokerChecker:
             if moved and state["leader_epoch"] == before["leader_epoch"]:
                 raise Violation(f"{tp}: two leaders in epoch {state['leader_epoch']}")
             if moved and state["leader"] >= 0 and state["leader"] not in before["isr"]:
-                raise Violation(f"{tp}: unclean leader {state} after {before}")
+                if tp not in self._history.unclean:
+                    raise Violation(f"{tp}: unclean leader {state} after {before}")
+                self._history.counts["unclean leaders"] += 1
         for suspects in (self.tainted.get(tp), self._restarted.get(tp)):
             if suspects:
                 suspects &= isr
@@ -211,7 +213,8 @@ class BrokerChecker:
     def note_power_cut(self, broker: int) -> None:
         """`broker` may have lost what it had not synced, wherever it is in sync and written to."""
         for tp, state in self.states.items():
-            if broker in state["isr"] and tp.topic not in self._history.scratch:
+            excused = tp.topic in self._history.scratch or tp in self._history.unclean
+            if broker in state["isr"] and not excused:
                 self.tainted.setdefault(tp, set()).add(broker)
                 self._excuse_if_nobody_is_sure(tp)
 

@@ -146,7 +146,8 @@ class Faults:
             if each.handle is not None and each is not node
         }
         for tp, state in self._checker.states.items():
-            if broker not in state["isr"] or tp.topic in self._history.scratch:
+            unclean = tp in self._history.unclean
+            if broker not in state["isr"] or tp.topic in self._history.scratch or unclean:
                 continue
             if not (self._checker.sure(tp) - {broker}) & running:
                 return False

@@ -27,12 +27,14 @@ class History:
     content: dict[TopicPartition, dict[int, bytes]] = field(default_factory=dict)
     idempotent: set[str] = field(default_factory=set)  # producers that never duplicate
     excused: dict[TopicPartition, str] = field(default_factory=dict)
+    unclean: set[TopicPartition] = field(default_factory=set)  # anybody may lead; also excused
     sizes_change: bool = False  # somebody sets how large a batch may be
     flipped: set[TopicPartition] = field(default_factory=set)  # a bit read wrong there, some time
     commits: dict[tuple[str, TopicPartition], int] = field(default_factory=dict)
     stray_commits: dict[tuple[str, TopicPartition], set[int]] = field(default_factory=dict)
     owners: dict[tuple[str, int, TopicPartition], str] = field(default_factory=dict)
     generations: dict[str, int] = field(default_factory=dict)  # group -> newest handed out
+    planned: dict[tuple[str, int], int] = field(default_factory=dict)  # partitions shared out
     consumed: dict[tuple[str, TopicPartition], set[int]] = field(default_factory=dict)
     scratch: dict[str, str] = field(default_factory=dict)
     topics: set[str] = field(default_factory=set)

@@ -63,6 +63,9 @@ class Plan:
     pipelined: bool = False  # the first producer has several requests in flight
     moves: bool = False  # partitions go to other brokers, preferred leaders are elected
     moves_logs: bool = False  # brokers have two log directories, and logs go from one to the other
+    grows: bool = False  # topics get more partitions while they are used
+    retained: dict[str, str] | None = None  # settings of a topic whose old records go, if any
+    unclean: int = 0  # replicas of topics that anybody may lead who is left; 0: there is none
     racks: int = 0  # how many the brokers stand in; consumers then read in theirs
 
     @classmethod
@@ -106,7 +109,37 @@ class Plan:
         plan.ensemble_clients = rng.randint(0, 3)
         plan._draw_more(random.Random(seed * 104_729 + 7))
         plan._draw_leaders(random.Random(seed * 1_299_709 + 11))
+        plan._draw_topics(random.Random(seed * 15_485_863 + 17))
         return plan
+
+    def _draw_topics(self, rng: random.Random) -> None:
+        """Topics that change under those who use them, in a part of the runs."""
+        if not self.faults:
+            return
+        self.grows = rng.random() < 0.2
+        if rng.random() < 0.2:
+            self.make_retained(rng)
+        if rng.random() < 0.12:
+            self.make_unclean(rng)
+
+    def make_retained(self, rng: random.Random) -> None:
+        """Small segments of which the oldest go soon, by their size, their age or both."""
+        kind = rng.choice(("size", "age", "both", "neither"))
+        self.retained = {
+            "segment_bytes": rng.choice(("500", "2000")),
+            "segment_ms": rng.choice(("5000", "60000")),
+            "retention_bytes": rng.choice(("1500", "6000")) if kind in ("size", "both") else "-1",
+            "retention_ms": rng.choice(("8000", "25000")) if kind in ("age", "both") else "-1",
+            "file_delete_delay_ms": rng.choice(("100", "5000")),
+        }
+        self.broker_settings["log.retention.check.interval.ms"] = rng.choice(("2000", "8000"))
+
+    def make_unclean(self, rng: random.Random) -> None:
+        """Replicas leave their ISRs soon, and brokers go away often."""
+        self.unclean = rng.choice((2, 3))
+        self.broker_settings["replica.lag.time.max.ms"] = "4000"
+        self.faults["kill_broker"] = rng.choice((6.0, 12.0))
+        self.faults["cut_pair"] = rng.choice((10.0, 30.0))
 
     def _draw_leaders(self, rng: random.Random) -> None:
         """Leaderships and the controller's role move between live brokers, in half of the runs."""

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import trio
 
@@ -36,6 +37,7 @@ from tests.simulation.world.nodes import (
     coordinator_body,
 )
 from tests.simulation.world.plan import LINK_FAULTS, Plan
+from tests.simulation.world.topic_work import TopicWork
 
 START_S = 90.0
 CONVERGE_S = 150.0
@@ -107,6 +109,7 @@ class World:
         self._written_at = -1.0  # when the last producer was done
         self._producers_started = 0
         self._readers: list[Reader] = []
+        self._producers: list[Producer] = []
         self._keyed: KeyedWork | None = None
         self._admin_scopes: list[trio.CancelScope] = []
         self._configs: ConfigAdmin | None = None
@@ -165,6 +168,7 @@ class World:
             durable=plan.durable,
         )
         self._queue = queue
+        self._topics = TopicWork(plan, self._port, self.history, self.brokers, self.broker_checker)
 
     def _node(self, name: str, body: Callable, queue: determinism.RunQueue) -> Node:
         rng = self._draw()
@@ -230,6 +234,7 @@ class World:
                 self.history.topic_created(name)
             if plan.compacted is not None:
                 await admin.create_surely(TOPIC, KeyedWork.PARTITIONS, 3, 2, **plan.compacted)
+            await self._topics.create(admin)
         if patience.cancelled_caught:
             raise NotConverged(f"no topic could be created within {START_S:g} s")
         tps = [
@@ -254,6 +259,7 @@ class World:
             if self._configs is not None:
                 clients.start_soon(self._configs.finish)
             clients.start_soon(self.movement.finish)
+            clients.start_soon(self._topics.finish)
             began = trio.current_time()
             await self._converge(tps)
             self.outcome.converged_s = trio.current_time() - began
@@ -282,11 +288,10 @@ class World:
                 per_s=plan.records_per_s / len(tps),
                 pipelined=plan.pipelined and at == 0,
             )
+            self._producers.append(producer)
             nursery.start_soon(self._produce, producer, tps)
         for tp in tps:
-            reader = Reader(self._port(f"reader-{tp}"), self.history, tp)
-            self._readers.append(reader)
-            nursery.start_soon(reader.run)
+            self._start_reader(nursery, tp)
         for at in range(plan.groups):
             group = f"group-{at}"
             members = self._group_members[group] = []
@@ -317,9 +322,23 @@ class World:
         nursery.start_soon(self._administer, admin.play)
         topics = [*plan.topics, *([TOPIC] if plan.compacted is not None else [])]
         self.movement.start(nursery, self._administer, tps, [*topics, "__consumer_offsets"])
+        use = partial(self._use, nursery, tps)
+        self._topics.start(nursery, self._administer, self._produce, tps, use)
         if plan.configures:
             self._configs = ConfigAdmin(self._port("configurer"), self.history, topics)
             nursery.start_soon(self._administer, self._configs.play)
+
+    def _start_reader(self, nursery: trio.Nursery, tp: TopicPartition) -> None:
+        reader = Reader(self._port(f"reader-{tp}"), self.history, tp)
+        self._readers.append(reader)
+        nursery.start_soon(reader.run)
+
+    def _use(self, nursery: trio.Nursery, tps: list[TopicPartition], tp: TopicPartition) -> None:
+        """A partition has come to those that everybody uses."""
+        tps.append(tp)
+        for producer in self._producers:
+            producer.add(tp)
+        self._start_reader(nursery, tp)
 
     def _start_keyed(self, nursery: trio.Nursery, settings: dict[str, str]) -> None:
         plan = self.plan
@@ -376,6 +395,7 @@ class World:
         with self.faults.right_bits():
             self.ensemble_checker.sample(self.members)
             self.broker_checker.sample(self.brokers)
+            self._topics.sample()
 
     # Liveness
 
@@ -416,6 +436,7 @@ class World:
         tree = self.members[0].handle.node.tree
         missing = liveness.partitions(self.broker_checker.states, tree)
         missing += self.movement.missing(self.brokers, healed_at)
+        missing += self._topics.missing(self._written_at, healed_at)
         if self._configs is not None and not self._configs.is_finished:
             missing.append("the last configurations are not taken")
         if self._recreator is not None and not self._recreator.is_done:
@@ -439,6 +460,7 @@ class World:
         self.history.counts["calls found linearizable"] += self.facts.ledger.check()
         self.history.counts["znodes not judged"] += self.facts.ledger.undecided
         self.movement.check(self.brokers)
+        self._topics.check()
         self.history.check_logs({reader.tp: reader.log for reader in self._readers})
         topics = self.members[0].handle.node.tree.nodes["/brokers/topics"].children or {}
         for node in self.brokers:

@@ -48,7 +48,8 @@ class Admin:
 
     async def grow(self, name: str, count: int) -> ErrorCode | None:
         request = CreatePartitionsRequest(
-            topics=[CreatePartitionsTopic(name=name, count=count)], timeout_ms=6000
+            topics=[CreatePartitionsTopic(name=name, count=count, assignments=None)],
+            timeout_ms=6000,
         )
         answer = await self._ask(request, 2)
         return None if answer is None else ErrorCode(answer.results[0].error_code)

@@ -29,7 +29,8 @@ OUT_OF_RANGE_S = 60.0
 class Fetched(NamedTuple):
     """One answer. `records` are (offset, key, value), `end` is where to go on.
 
-    `preferred`: the broker to read from instead (KIP-392), -1: this one.
+    `preferred`: the broker to read from instead (KIP-392), -1: this one. `log_start`: where the log
+    begins, -1: not told.
     """
 
     code: ErrorCode
@@ -37,6 +38,7 @@ class Fetched(NamedTuple):
     records: list[tuple[int, bytes, bytes | None]]
     end: int
     preferred: int = -1
+    log_start: int = -1
 
 
 async def fetch(
@@ -101,7 +103,12 @@ async def fetch(
     if row.error_code == ErrorCode.CORRUPT_MESSAGE:
         history.unreadable(tp, "says the broker")
     return Fetched(
-        ErrorCode(row.error_code), row.high_watermark, records, end, row.preferred_read_replica
+        ErrorCode(row.error_code),
+        row.high_watermark,
+        records,
+        end,
+        row.preferred_read_replica,
+        row.log_start_offset,
     )
 
 
@@ -138,7 +145,7 @@ class Reader:
         """One fetch; whether anything came."""
         port, tp = self._port, self.tp
         try:
-            code, high_watermark, records, end, _ = await self._fetch()
+            code, high_watermark, records, end, *_ = await self._fetch()
         except LinkLost:
             port.leader_unknown(tp)
             return False

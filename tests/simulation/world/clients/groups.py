@@ -72,6 +72,8 @@ class GroupMember:
         self._home = -1
         self._member_id = ""
         self._generation = -1
+        self._leads = False
+        self._known = 0  # partitions that there were when it joined
 
     async def run(self) -> None:
         while True:
@@ -157,6 +159,7 @@ class GroupMember:
 
     async def _join(self) -> list[TopicPartition]:
         topics = sorted({tp.topic for tp in self._tps})
+        self._known = len(self._tps)
         while True:
             protocol = JoinGroupRequestProtocol(
                 name=self.protocol, metadata=self._subscription(topics)
@@ -171,7 +174,7 @@ class GroupMember:
                     protocol_type="consumer",
                     protocols=[protocol],
                 ),
-                5,
+                9 if self._instance is not None else 5,
                 REBALANCE_MS / 1000 + 5,
             )
             if answer.error_code == ErrorCode.MEMBER_ID_REQUIRED:
@@ -182,7 +185,13 @@ class GroupMember:
         self._member_id = answer.member_id
         self._generation = answer.generation_id
         plans = []
-        if answer.leader == answer.member_id:
+        self._leads = answer.leader == answer.member_id
+        planned = self._history.planned
+        if answer.skip_assignment:
+            # It came back under its name (KIP-814), maybe to more partitions than were shared out.
+            self._known = planned.get((self.group, self._generation), 0)
+        elif self._leads:
+            planned[self.group, self._generation] = self._known
             members = {each.member_id: bytes(each.metadata) for each in answer.members}
             for member, share in self._assign(members).items():
                 plan = ConsumerProtocolAssignment(assigned_partitions=owned_rows(share))
@@ -254,6 +263,9 @@ class GroupMember:
     async def _beat(self) -> None:
         while True:
             await trio.sleep(SESSION_MS / 4000)
+            if self._leads and len(self._tps) != self._known:
+                self._history.counts["groups that took in new partitions"] += 1
+                raise Rejoin
             request = HeartbeatRequest(
                 group_id=self.group,
                 generation_id=self._generation,
@@ -269,7 +281,7 @@ class GroupMember:
         lost_since: float | None = None
         while True:
             try:
-                code, _, records, end, _ = await fetch(port, history, tp, position)
+                code, _, records, end, *_ = await fetch(port, history, tp, position)
             except LinkLost:
                 port.leader_unknown(tp)
                 continue

@@ -1,7 +1,9 @@
 """Producers: idempotent ones that never give a record up, and a plain one with acks=1."""
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import trio
@@ -77,6 +79,8 @@ class Producer:
         self._per_s = per_s
         self._id, self._epoch = -1, -1
         self._pipelined = pipelined
+        self._start: Callable[[TopicPartition, trio.Event], None] | None = None
+        self._end = trio.Event()
         self._produce_version = port.rng.choice((3, 7, 9, 11))
         self._codec = port.rng.choice((Codec.NONE, Codec.NONE, Codec.GZIP, Codec.ZSTD))
         if self._codec is Codec.ZSTD:
@@ -104,8 +108,16 @@ class Producer:
         if self.acks == -1:
             await self._take_id()
         async with trio.open_nursery() as nursery:
+            self._start = partial(nursery.start_soon, self._feed)
+            self._end = end
             for tp in tps:
-                nursery.start_soon(self._feed, tp, end)
+                self._start(tp, end)
+            await end.wait()
+
+    def add(self, tp: TopicPartition) -> None:
+        """Write to this partition too from now on."""
+        if self._start is not None and not self._end.is_set():
+            self._start(tp, self._end)
 
     async def _take_id(self) -> None:
         request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=60_000)
