@@ -22,12 +22,14 @@ _LENGTH = struct.Struct(">i")
 _CONNECT = struct.Struct(">iqiqi16s?")
 _CONNECTED = struct.Struct(">iiq")  # protocol version, timeout, session id
 _REQUEST = struct.Struct(">ii")
+_CHILDREN_AND_PZXID = struct.Struct(">iq")  # the end of a Stat
 _TIMEOUT_S = 30.0
+_PING_XID = -2
 
 
-def connect_frame() -> bytes:
+def connect_frame(timeout_ms: int = SESSION_TIMEOUT_MS) -> bytes:
     """A ConnectRequest for a new session."""
-    return frame(_CONNECT.pack(0, 0, SESSION_TIMEOUT_MS, 0, 16, bytes(16), False))
+    return frame(_CONNECT.pack(0, 0, timeout_ms, 0, 16, bytes(16), False))
 
 
 def request_frame(xid: int, opcode: int, body: bytes = b"") -> bytes:
@@ -42,8 +44,12 @@ def get_data_frame(xid: int, path: str, *, watch: bool = False) -> bytes:
     return request_frame(xid, OpCode.GET_DATA, GetDataRequest(path, watch).encode())
 
 
-def create_frame(xid: int, path: str, data: bytes) -> bytes:
-    return request_frame(xid, OpCode.CREATE, CreateRequest(path, data, OPEN_ACL, 0).encode())
+def create_frame(xid: int, path: str, data: bytes, *, flags: int = 0) -> bytes:
+    return request_frame(xid, OpCode.CREATE, CreateRequest(path, data, OPEN_ACL, flags).encode())
+
+
+def ping_frame() -> bytes:
+    return request_frame(_PING_XID, OpCode.PING)
 
 
 def close_frame(xid: int) -> bytes:
@@ -95,6 +101,12 @@ class Client:
     def exists(self, path: str) -> bool:
         self._xid += 1
         return self.call(get_data_frame(self._xid, path)) == 0
+
+    def children(self, path: str) -> int:
+        """How many children a znode has, by its Stat."""
+        self._xid += 1
+        self.socket.sendall(get_data_frame(self._xid, path))
+        return int(_CHILDREN_AND_PZXID.unpack(self._receive()[-_CHILDREN_AND_PZXID.size :])[0])
 
     def call(self, request: bytes) -> int:
         """The error of its reply."""
@@ -150,6 +162,7 @@ __all__ = [
     "connect_frame",
     "create_frame",
     "get_data_frame",
+    "ping_frame",
     "request_frame",
     "set_data_frame",
     "wait_for_client",

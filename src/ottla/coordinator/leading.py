@@ -26,6 +26,11 @@ _SESSION_BEGINS = (int(OpCode.CREATE_SESSION), REOPEN_SESSION)
 _CLOSE_SESSION = int(OpCode.CLOSE_SESSION)
 _RECONFIG = int(OpCode.RECONFIG)
 _DELETE_CONTAINER = int(OpCode.DELETE_CONTAINER)
+EXPIRE_MAX = 50
+"""Sessions that expire at a look. When thousands do, others are answered in between."""
+_EXPIRY_INTERVALS = 4
+"""In a tick. A follower reports who was heard from twice in a tick, so a session ends well within
+one tick after its timeout."""
 
 
 class Leading:
@@ -72,7 +77,8 @@ class Leading:
             core, tree, self._decider, settings, events, servers=servers, refuse=self._refuse
         )
         # A new leader grants every session its full timeout.
-        self._tracker = SessionTracker.of(tree.sessions, settings.tick_time_ms / 1000, now)
+        interval_s = settings.tick_time_ms / 1000 / _EXPIRY_INTERVALS
+        self._tracker = SessionTracker.of(tree.sessions, interval_s, now)
         self._proposals: list[bytes] = []
         self._collect_at = now + settings.container_check_interval_ms / 1000
         self._due: list[str] = []  # nodes to collect, the last one first
@@ -145,6 +151,12 @@ class Leading:
     def touch(self, session_id: int, now: float) -> None:
         self._tracker.touch(session_id, now)
 
+    def heard_nobody(self, now: float) -> None:
+        """Signs of life may wait unread: every session gets its full timeout anew."""
+        self._tracker = SessionTracker.of(
+            self._tree.sessions, self._settings.tick_time_ms / 1000, now
+        )
+
     def decide_forwarded(
         self, member: int, request: ForwardedRequest, now: float, now_ms: int
     ) -> None:
@@ -172,11 +184,15 @@ class Leading:
             self._events.info("tree.nodes_collected", count=collected)
 
     def expire(self, now: float, now_ms: int) -> list[int]:
-        """Decide to close sessions that went silent; which."""
-        gone = self._tracker.expired(now)
+        """Decide to close sessions that went silent; which. There may be more, see `is_behind`."""
+        gone = self._tracker.expired(now, EXPIRE_MAX)
         for session_id in gone:
             self.decide(session_id, _CLOSE_SESSION, b"", (), origin=None, now_ms=now_ms)
         return gone
+
+    def is_behind(self, now: float) -> bool:
+        """Whether to look again at once: sessions should have expired by now."""
+        return self._tracker.is_due(now)
 
     def take_over_quota(self) -> list[str]:
         """Paths that went over a soft limit since the last call."""

@@ -21,6 +21,7 @@ from ottla.coordinator.consensus.core import Consensus
 from ottla.coordinator.consensus.values import NotLeader, Persist, Position, Snapshot, Timing
 from ottla.coordinator.figures import consensus_figures
 from ottla.coordinator.leading import Leading
+from ottla.coordinator.loop_syncs import LITTLE_BYTES, LONG_S, LoopSyncs
 from ottla.coordinator.ports import NotServing, OnApplied
 from ottla.coordinator.requests import Requests
 from ottla.coordinator.servers import details_of
@@ -134,7 +135,9 @@ class Node:
             state=lambda: (self._applied, self._tree),
             offer=self._offer_snapshot,
         )
-        self._turns = Turns(self._turn, self._sync, is_alone=self._peers is None)
+        self._loop_syncs = LoopSyncs()
+        is_alone = self._peers is None
+        self._turns = Turns(self._turn, self._sync, self._sync_here, is_alone=is_alone)
         self._deadline_moved = trio.Event()
         self._turn_due = False  # the core was told something since the last turn
 
@@ -310,8 +313,26 @@ class Node:
 
     async def _sync(self) -> None:
         """Group commit: one sync covers every write that came before it."""
+        began = trio.current_time()
         sequence = await self._store.sync()
-        self._core.persisted(sequence, trio.current_time())
+        now = trio.current_time()
+        self._loop_syncs.waited(now - began)
+        self._core.persisted(sequence, now)
+
+    def _sync_here(self) -> bool:
+        """As `_sync`, holding the loop; False: it would be held too long."""
+        began = trio.current_time()
+        if not self._loop_syncs.may_hold(began):
+            return False
+        sequence = self._store.sync_here(LITTLE_BYTES)
+        if sequence is None:
+            return False
+        now = trio.current_time()
+        self._loop_syncs.held(now - began, now)
+        if now - began > LONG_S and self._leading is not None:
+            self._leading.heard_nobody(now)
+        self._core.persisted(sequence, now)
+        return True
 
     async def _keep_time(self) -> None:
         next_report = trio.current_time()
@@ -332,6 +353,8 @@ class Node:
 
     def _next_look(self, now: float) -> float:
         """When time alone has something to change: no lease is served a moment longer."""
+        if self._leading is not None and self._leading.is_behind(now):
+            return now
         grain = self._timing.heartbeat_s
         if self._core.leader is None:
             grain /= 2  # an answer may bring the next election nearer

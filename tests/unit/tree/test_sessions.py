@@ -11,7 +11,24 @@ def test_a_session_expires_after_its_timeout_and_no_later_than_one_interval_more
     assert tracker.expired(5.9) == []
     assert tracker.expired(7.0) == [1]
     assert not tracker.touch(1, 7.0)
-    assert tracker.next_expiry() is None
+    assert not tracker.is_due(7.0)
+
+
+def test_many_that_are_due_go_in_portions_and_who_is_heard_from_meanwhile_stays():
+    tracker = SessionTracker(1.0, now=0.0)
+    for session in range(10):
+        tracker.add(session, 4.0 + session // 4, now=0.0)
+    assert not tracker.is_due(4.9)
+    assert tracker.is_due(7.0)
+    assert tracker.expired(7.0, 3) == [0, 1, 2]
+    assert tracker.touch(3, 7.0)
+    assert tracker.touch(5, 7.0)
+    assert tracker.expired(7.0, 3) == [4, 6, 7]
+    assert tracker.is_due(7.0)
+    assert tracker.expired(7.0, 3) == [8, 9]
+    assert not tracker.is_due(7.0)
+    assert tracker.expired(13.0) == [3, 5]
+    tracker.check()
 
 
 def test_a_new_leader_grants_full_timeouts():
@@ -36,8 +53,11 @@ def test_no_session_goes_early_or_stays_longer_than_an_interval(steps, interval)
     twin: dict[int, tuple[float, float]] = {}  # session -> (timeout, deadline)
     for what, session, passed, timeout in steps:
         now += passed
-        gone = tracker.expired(now)
-        tracker.check()
+        gone = []
+        while part := tracker.expired(now, 2):
+            gone += part
+            tracker.check()
+        assert not tracker.is_due(now)
         assert all(twin[expired][1] <= now for expired in gone)
         assert {late for late, (_, end) in twin.items() if end + interval <= now} <= set(gone)
         for expired in gone:

@@ -1,12 +1,13 @@
 """Which sessions were not heard from for longer than their timeout. Lives on the leader.
 
 Sessions are kept in buckets of one interval, so a touch moves a session only when its bucket
-changes and an expiry takes whole buckets (the idea of ZooKeeper's ExpiryQueue). A session therefore
-expires up to one interval late, never early.
+changes and an expiry looks at buckets, not at sessions (the idea of ZooKeeper's ExpiryQueue). A
+session therefore expires up to one interval late, never early.
 """
 
 import math
 from collections.abc import Mapping
+from itertools import islice
 
 
 class SessionTracker:
@@ -20,7 +21,7 @@ class SessionTracker:
         self._timeouts_s: dict[int, float] = {}
         self._bucket_of: dict[int, int] = {}  # session id -> its bucket
         self._buckets: dict[int, dict[int, None]] = {}  # number -> sessions; no empty ones
-        self._next = math.floor(now / interval_s)  # all earlier buckets have expired
+        self._next = math.floor(now / interval_s)  # there are no earlier buckets
 
     @classmethod
     def of(
@@ -55,25 +56,28 @@ class SessionTracker:
         if self._timeouts_s.pop(session_id, None) is not None:
             self._leave_bucket(session_id)
 
-    def expired(self, now: float) -> list[int]:
-        """Sessions whose time is over; they are tracked no longer."""
+    def expired(self, now: float, most: int | None = None) -> list[int]:
+        """Sessions whose time is over, up to `most` of them; they are tracked no longer.
+
+        The others may be heard from before their turn comes, and live on.
+        """
         current = math.floor(now / self._interval_s)
-        if current < self._next:
-            return []
-        if current - self._next < len(self._buckets):
-            due = [number for number in range(self._next, current + 1) if number in self._buckets]
-        else:
-            due = sorted(number for number in self._buckets if number <= current)
-        self._next = current + 1
-        gone = [session_id for number in due for session_id in self._buckets.pop(number)]
-        for session_id in gone:
-            del self._bucket_of[session_id]
-            del self._timeouts_s[session_id]
+        gone: list[int] = []
+        while self._next <= current and len(gone) != most:
+            bucket = self._buckets.get(self._next)
+            if bucket is None:
+                self._next = min(min(self._buckets, default=current + 1), current + 1)
+                continue
+            taken = list(bucket) if most is None else list(islice(bucket, most - len(gone)))
+            for session_id in taken:
+                del self._timeouts_s[session_id]
+                self._leave_bucket(session_id)
+            gone += taken
         return gone
 
-    def next_expiry(self) -> float | None:
-        """When `expired` may have something to tell; None: nothing is tracked."""
-        return min(self._buckets) * self._interval_s if self._buckets else None
+    def is_due(self, now: float) -> bool:
+        """Whether `expired` has something to tell."""
+        return bool(self._buckets) and min(self._buckets) * self._interval_s <= now
 
     def check(self) -> None:
         assert self._timeouts_s.keys() == self._bucket_of.keys()
