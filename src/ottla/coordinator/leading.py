@@ -153,9 +153,8 @@ class Leading:
 
     def heard_nobody(self, now: float) -> None:
         """Signs of life may wait unread: every session gets its full timeout anew."""
-        self._tracker = SessionTracker.of(
-            self._tree.sessions, self._settings.tick_time_ms / 1000, now
-        )
+        for session_id in self._tree.sessions:
+            self._tracker.touch(session_id, now)
 
     def decide_forwarded(
         self, member: int, request: ForwardedRequest, now: float, now_ms: int

@@ -3,7 +3,8 @@
 A turn writes what was asked for since the last one, and one sync covers all writes before it. One
 task does both, one behind the other, so that a lone write costs no switch between them. While it
 waits for a sync, turns are taken beside it: the other members wait for what they bring. One member
-alone has nobody to tell: its requests gather until the sync has ended, and are one write then.
+alone has nobody to tell: its requests gather until the sync has ended, and are one write then. It
+may also sync where it stands, if that takes no time to speak of (`loop_syncs`).
 """
 
 from collections.abc import Awaitable, Callable
@@ -22,15 +23,25 @@ class Turns:
         "_is_syncing",
         "_is_wanted",
         "_sync",
+        "_sync_here",
         "_turn",
     )
 
     def __init__(
-        self, turn: Callable[[], None], sync: Callable[[], Awaitable[None]], *, is_alone: bool
+        self,
+        turn: Callable[[], None],
+        sync: Callable[[], Awaitable[None]],
+        sync_here: Callable[[], bool],
+        *,
+        is_alone: bool,
     ) -> None:
-        """`turn()` calls `began`; `sync()` makes durable what was written before the call."""
+        """`turn()` calls `began`; `sync()` makes durable what was written before the call.
+
+        `sync_here()` does so at once, or says that it should not; it is asked only `is_alone`.
+        """
         self._turn = turn
         self._sync = sync
+        self._sync_here = sync_here
         self._is_alone = is_alone
         self._is_wanted = False
         self._is_sync_wanted = False
@@ -72,9 +83,10 @@ class Turns:
                     await trio.lowlevel.checkpoint()
             if self._is_sync_wanted:
                 self._is_sync_wanted = False
-                self._is_syncing = True
-                await self._sync()
-                self._is_syncing = False
+                if not (self._is_alone and self._sync_here()):
+                    self._is_syncing = True
+                    await self._sync()
+                    self._is_syncing = False
                 self._turn()
             elif not self._is_wanted:
                 await self._idle.park()

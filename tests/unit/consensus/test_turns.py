@@ -14,7 +14,9 @@ class Member:
     """Turns that only count; a sync lasts until `end_sync`."""
 
     def __init__(self, *, is_alone: bool) -> None:
-        self.turns = Turns(self._turn, self._sync, is_alone=is_alone)
+        self.turns = Turns(self._turn, self._sync, self._sync_here, is_alone=is_alone)
+        self.may_hold = False
+        self.synced_here = 0
         self.taken = 0
         self.synced = 0
         self.to_write = 0  # turns that will write something
@@ -35,6 +37,10 @@ class Member:
         await self._ended.wait()
         self._ended = trio.Event()
         self.synced += 1
+
+    def _sync_here(self) -> bool:
+        self.synced_here += self.may_hold
+        return self.may_hold
 
     def end_sync(self) -> None:
         self._ended.set()
@@ -117,3 +123,34 @@ async def test_what_is_written_during_a_sync_gets_one_of_its_own() -> None:
         member.end_sync()
         await wait_all_tasks_blocked()
         assert (member.taken, member.synced) == (4, 2)
+
+
+async def test_a_member_alone_syncs_where_it_stands_when_it_may() -> None:
+    member = Member(is_alone=True)
+    member.may_hold = True
+    async with running(member):
+        member.to_write = 2
+        member.turns.want_gathered()
+        await wait_all_tasks_blocked()
+        # The turn behind each sync may write, too: it applies, and decides what waited.
+        assert (member.synced_here, member.synced, member.taken) == (2, 0, 3)
+        member.may_hold = False
+        member.to_write = 1
+        member.turns.want_gathered()
+        await wait_all_tasks_blocked()
+        member.end_sync()
+        await wait_all_tasks_blocked()
+        assert (member.synced_here, member.synced, member.taken) == (2, 1, 5)
+
+
+async def test_a_member_with_others_never_holds_its_loop() -> None:
+    """They would miss its signs of life as long as its disk stalls."""
+    member = Member(is_alone=False)
+    member.may_hold = True
+    async with running(member):
+        member.to_write = 1
+        member.turns.want_gathered()
+        await wait_all_tasks_blocked()
+        member.end_sync()
+        await wait_all_tasks_blocked()
+        assert (member.synced_here, member.synced) == (0, 1)

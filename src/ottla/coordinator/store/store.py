@@ -140,6 +140,17 @@ class Store:
             return self._written
         return sequence
 
+    def sync_here(self, limit: int) -> int | None:
+        """As `sync`, at once; None: it would do more than to sync up to `limit` bytes."""
+        writer = self._writer
+        if self._queue or self._roll_wanted or writer.size >= txn_log.SEGMENT_BYTES:
+            return None
+        if self._force_sync:
+            if writer.unsynced > limit:
+                return None
+            writer.sync_now()
+        return self._written
+
     def begin_snapshot(self, at: Position, membership: bytes = b"") -> snapshots.SnapshotWriter:
         """Write the state as of an applied entry; the log goes on in a new segment soon."""
         self._roll_wanted = True

@@ -215,6 +215,11 @@ class SegmentWriter:
         """Bytes in the current segment."""
         return 0 if self._file is None else self._file.size()
 
+    @property
+    def unsynced(self) -> int:
+        """Bytes of it that are not known to be on stable storage."""
+        return self.size - self._safe
+
     def write(self, persist: Persist, after: Position, hard: HardState) -> None:
         """Append one write; `after` and `hard` are what the log says before it."""
         head = b""
@@ -254,6 +259,13 @@ class SegmentWriter:
             await file.sync()
             if file is self._file:
                 self._safe = size
+
+    def sync_now(self) -> None:
+        """As `sync`, without letting anybody else run."""
+        file = self._file
+        if file is not None:
+            file.sync_now()
+            self._safe = file.size()
 
     def trim(self) -> None:
         """Give back what was reserved, before the `sync` that is to be this segment's last one.
