@@ -21,7 +21,6 @@ from ottla.coordinator.consensus.core import Consensus
 from ottla.coordinator.consensus.values import NotLeader, Persist, Position, Snapshot, Timing
 from ottla.coordinator.figures import consensus_figures
 from ottla.coordinator.leading import Leading
-from ottla.coordinator.loop_syncs import LITTLE_BYTES, LONG_S, LoopSyncs
 from ottla.coordinator.ports import NotServing, OnApplied
 from ottla.coordinator.requests import Requests
 from ottla.coordinator.servers import details_of
@@ -30,6 +29,7 @@ from ottla.coordinator.settings import CoordinatorSettings
 from ottla.coordinator.snapshotting import Snapshotting
 from ottla.coordinator.store.pieces import chunks_of
 from ottla.coordinator.store.store import Store
+from ottla.coordinator.syncing import Syncing
 from ottla.coordinator.tree.tree import Tree
 from ottla.coordinator.tree.values import REOPEN_SESSION, Applied, Session
 from ottla.coordinator.tree.watches import Watches
@@ -135,9 +135,9 @@ class Node:
             state=lambda: (self._applied, self._tree),
             offer=self._offer_snapshot,
         )
-        self._loop_syncs = LoopSyncs()
+        syncing = Syncing(store, self._core.persisted, self._on_held)
         is_alone = self._peers is None
-        self._turns = Turns(self._turn, self._sync, self._sync_here, is_alone=is_alone)
+        self._turns = Turns(self._turn, syncing.sync, syncing.sync_here, is_alone=is_alone)
         self._deadline_moved = trio.Event()
         self._turn_due = False  # the core was told something since the last turn
 
@@ -311,28 +311,9 @@ class Node:
             while self._core.leader in (None, self.member_id) and self._peers.is_connected(target):
                 await self._leader_changed.wait()
 
-    async def _sync(self) -> None:
-        """Group commit: one sync covers every write that came before it."""
-        began = trio.current_time()
-        sequence = await self._store.sync()
-        now = trio.current_time()
-        self._loop_syncs.waited(now - began)
-        self._core.persisted(sequence, now)
-
-    def _sync_here(self) -> bool:
-        """As `_sync`, holding the loop; False: it would be held too long."""
-        began = trio.current_time()
-        if not self._loop_syncs.may_hold(began):
-            return False
-        sequence = self._store.sync_here(LITTLE_BYTES)
-        if sequence is None:
-            return False
-        now = trio.current_time()
-        self._loop_syncs.held(now - began, now)
-        if now - began > LONG_S and self._leading is not None:
+    def _on_held(self, now: float) -> None:
+        if self._leading is not None:
             self._leading.heard_nobody(now)
-        self._core.persisted(sequence, now)
-        return True
 
     async def _keep_time(self) -> None:
         next_report = trio.current_time()
