@@ -105,7 +105,7 @@ async def run_broker(
             broker = await _prepare(config, runtime, client, logs, session_file)
             await broker.serve(stop, task_status)
         logs.require_a_dir()
-        await logs.flush_all()
+        await logs.settle_all()
         clean = True
     finally:
         logs.close(clean=clean)

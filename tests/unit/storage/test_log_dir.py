@@ -243,7 +243,7 @@ async def test_all_logs_are_flushed_before_a_stop() -> None:
     for partition in range(20):
         tp = TopicPartition("t", partition)
         append(manager.create(tp, CONFIG, now_ms=NOW_MS), batch(b"v"))
-    await manager.flush_all()
+    await manager.settle_all()
     assert {log.recovery_point for log in manager.logs.values()} == {1}
 
 

@@ -91,7 +91,7 @@ async def test_what_is_asked_for_outlives_a_power_cut() -> None:
         disk = MemoryDisk()
         manager = await managed(disk)
         filled(manager)
-        await manager.flush_all()
+        await manager.settle_all()
         moves_of(manager).alter(TP, "/d2")
         disk.crash(random.Random(seed))
         manager = await managed(disk)

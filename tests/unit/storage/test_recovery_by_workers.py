@@ -132,7 +132,7 @@ async def test_nothing_counts_as_synced_that_a_worker_has_read() -> None:
     disk = await crashed()
     manager, _ = await started(disk, workers=InlineWorkers(disk))
     assert {log.recovery_point for log in manager.logs.values()} == {0}
-    await manager.flush_all()
+    await manager.settle_all()
     manager.close(clean=True)
     again, _ = await started(disk, workers=None)
     assert [log.recovery_point for log in again.logs.values()] == [13, 14] * 3

@@ -14,6 +14,7 @@
 | `*.deleted`               | on its way out; removed after `file.delete.delay.ms` or at start |
 | `*.cleaned`               | half a compaction; removed at start                              |
 | `*.swap`                  | a whole compaction that has yet to take its name                 |
+| `*.tmp`                   | a checkpoint that has yet to take its name; removed at start     |
 """
 
 from typing import Final
@@ -29,6 +30,7 @@ SNAPSHOT: Final = ".snapshot"
 DELETED: Final = ".deleted"
 CLEANED: Final = ".cleaned"
 SWAP: Final = ".swap"
+UNFINISHED: Final = ".tmp"
 SEGMENT_SUFFIXES: Final = (LOG, INDEX, TIME_INDEX, TXN_INDEX)
 
 LEADER_EPOCHS: Final = "leader-epoch-checkpoint"

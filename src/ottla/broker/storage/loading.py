@@ -142,7 +142,7 @@ class Loader:
         disk, directory = self._disk, self._directory
         kept: list[str] = []
         for name in names:
-            if name.endswith((files.DELETED, ".tmp")):
+            if name.endswith((files.DELETED, files.UNFINISHED)):
                 disk.remove(f"{directory}/{name}")
             else:
                 kept.append(name)

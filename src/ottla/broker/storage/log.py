@@ -66,7 +66,8 @@ class Log(CuttingLog):
             clean=clean, recovered=recovered, recovery_point=recovery_point, log_start=log_start
         )
         log._segments.adopt(loaded.segments)
-        log._segments.names_changed = not clean or loaded.is_new
+        if clean and not loaded.is_new:
+            log._segments.note_synced()
         log.log_start = loaded.log_start
         log.log_end = loaded.log_end
         log.recovery_point = loaded.recovery_point

@@ -506,12 +506,19 @@ class LogManager:
                     nursery.start_soon(self._flush_one, tp, log, limit)
         return shortest_ms
 
-    async def flush_all(self) -> None:
-        """Flush every log off the loop, a few at a time, so that `close` has little left to do."""
+    async def settle_all(self) -> None:
+        """Make every log durable as a clean stop leaves it, a few at a time and off the loop.
+
+        `close` then has nothing left to sync but what failed here.
+        """
         limit = trio.Semaphore(_FLUSHES_MAX)
         async with trio.open_nursery() as nursery:
             for tp, log in list(self._logs.items()):
-                if log.is_closed or log.recovery_point == log.log_end:
+                try:
+                    if not log.prepare_close():
+                        continue
+                except OSError as error:  # `close` meets it again, and says what becomes of it
+                    self._events.error("log.flush_failed", partition=str(tp), reason=str(error))
                     continue
                 await limit.acquire()
                 nursery.start_soon(self._flush_one, tp, log, limit)

@@ -77,18 +77,24 @@ class FlushingLog(LogState):
     async def flush_async(self) -> None:
         """As `flush`, off the loop, for what was appended before the call."""
         end = self.log_end
-        truncations = self._truncations
+        truncations, directory = self._truncations, self.directory
         try:
             if self._owes_topic_id:
                 await self._sync_topic_id()
             for segment in self._unflushed():
                 if segment in self._segments.all and not self.is_closed:
                     await segment.flush()
-            if truncations != self._truncations or self.is_closed:
-                return
-            self._finish_flush()
+            if self.epochs.is_dirty and not self.is_closed:
+                await self._save_epochs_beside()
+            if not self.is_closed:
+                await self._segments.sync_names_beside()
         except OSError as error:
+            if directory != self.directory and not self.is_closed:
+                return  # it was put in the place of another; who wants a flush asks again
             raise self._flush_failed(error) from error
+        if truncations != self._truncations or self.is_closed or directory != self.directory:
+            return
+        self._flushed_ms = self._now_ms
         self._flushed_to(end)
 
     async def _sync_topic_id(self) -> None:
@@ -115,21 +121,59 @@ class FlushingLog(LogState):
     def _save_epochs(self) -> None:
         if self.epochs.is_dirty:
             path = f"{self.directory}/{files.LEADER_EPOCHS}"
+            self._epoch_saves += 1
+            self._epochs_saved = self._epoch_saves
             self._disk.replace(path, self.epochs.encode())
             self.epochs.is_dirty = False
-            self._segments.names_changed = False  # the directory is synced with it
+            self._segments.note_synced()  # the directory is synced with it
+
+    async def _save_epochs_beside(self) -> None:
+        """As `_save_epochs`, with the sync off the loop, and without that of the directory.
+
+        No effect where a later save was done meanwhile.
+        """
+        epochs, directory = self.epochs, self.directory
+        self._epoch_saves += 1
+        number = self._epoch_saves
+        path = f"{directory}/{files.LEADER_EPOCHS}"
+        temporary = f"{path}.{number}{files.UNFINISHED}"
+        data = epochs.encode()
+        file = self._disk.open(temporary)
+        try:
+            file.append(data)
+            await file.sync()
+        finally:
+            file.close()
+        if self.is_closed or self.directory != directory:
+            return  # the next start removes what is left
+        if number < self._epochs_saved:
+            self._disk.remove(temporary)
+            return
+        self._disk.rename(temporary, path)
+        self._epochs_saved = number
+        self._segments.note_change()
+        if epochs is self.epochs and epochs.encode() == data:
+            epochs.is_dirty = False
 
     # --- letting go ---
+
+    def prepare_close(self) -> bool:
+        """Write what a clean stop leaves, for the next flush to make durable; False when there is
+        nothing to do. OSError.
+        """
+        if self.is_closed or self._is_settled():
+            return False
+        self._segments.all[-1].seal()
+        self._snapshots.take(self.log_end, self.producers)
+        self._segments.note_change()
+        return True
 
     def close(self, *, clean: bool) -> None:
         """Let go of the files. `clean` makes everything durable first, so that the next open need
         not scan."""
         if self.is_closed:
             return
-        if clean and not self._is_settled():
-            self._segments.all[-1].seal()
-            self._snapshots.take(self.log_end, self.producers)
-            self._segments.names_changed = True
+        if clean and self.prepare_close():
             self.flush()
         self.is_closed = True
         self.settlings.wake()

@@ -26,6 +26,8 @@ class LogState:
 
     __slots__ = (
         "_disk",
+        "_epoch_saves",
+        "_epochs_saved",
         "_events",
         "_failing",
         "_flushed_ms",
@@ -78,6 +80,8 @@ class LogState:
         self._reader = Reader(self._segments.all, self._segments.bases)
         self._snapshots = Snapshots(disk, directory, ())
         self._truncations = 0
+        self._epoch_saves = 0  # begun so far
+        self._epochs_saved = 0  # which of them is on the disk
         self._failing = False
         self._owes_cut = False  # what a cut has to leave on the disk is not all there yet
         self._owes_recovery_point = False

@@ -6,6 +6,7 @@ are shared with the log's reader and stay the same objects for life.
 """
 
 from bisect import bisect_right
+from functools import partial
 
 from ottla.broker.storage.compaction_swap import swap_in
 from ottla.broker.storage.log_config import LogConfig
@@ -18,7 +19,7 @@ class Segments:
     names.
     """
 
-    __slots__ = ("_disk", "_doomed", "all", "bases", "directory", "names_changed")
+    __slots__ = ("_changes", "_disk", "_doomed", "_synced_changes", "all", "bases", "directory")
 
     def __init__(self, disk: Disk, directory: str) -> None:
         self._disk = disk
@@ -26,7 +27,8 @@ class Segments:
         self.all: list[Segment] = []
         self.bases: list[int] = []
         self._doomed: list[tuple[int, Segment]] = []  # (when to remove, segment)
-        self.names_changed = True
+        self._changes = 1  # of names, so far
+        self._synced_changes = 0  # how many of them are on stable storage
 
     def adopt(self, segments: list[Segment]) -> None:
         """Begin with the segments that a load has found."""
@@ -37,11 +39,23 @@ class Segments:
     def size_bytes(self) -> int:
         return sum(segment.size for segment in self.all)
 
+    @property
+    def names_changed(self) -> bool:
+        return self._changes != self._synced_changes
+
+    def note_change(self) -> None:
+        """A name in the directory changed."""
+        self._changes += 1
+
+    def note_synced(self) -> None:
+        """All names as they are now are on stable storage."""
+        self._synced_changes = self._changes
+
     def add(self, base: int, config: LogConfig, now_ms: int) -> Segment:
         """Make a new active segment. OSError: nothing has changed."""
         interval = config.index_interval_bytes
         segment = Segment(self._disk, self.directory, base, index_interval=interval, now_ms=now_ms)
-        self.names_changed = True
+        self.note_change()
         self.all.append(segment)
         self.bases.append(base)
         return segment
@@ -56,7 +70,7 @@ class Segments:
             segment.mark_deleted()
             self._doomed.append((due_ms, segment))
         if first < end:
-            self.names_changed = True
+            self.note_change()
         del self.all[first:end]
         del self.bases[first:end]
 
@@ -81,7 +95,7 @@ class Segments:
         self._doomed.extend((due_ms, segment) for segment in old)
         self.all[first:end] = [new]
         self.bases[first:end] = [new.base]
-        self.names_changed = True
+        self.note_change()
 
     def remove_doomed(self, now_ms: int) -> None:
         kept: list[tuple[int, Segment]] = []
@@ -103,7 +117,14 @@ class Segments:
     def sync_names(self) -> None:
         if self.names_changed:
             self._disk.sync_dir(self.directory)
-            self.names_changed = False
+            self.note_synced()
+
+    async def sync_names_beside(self) -> None:
+        """As `sync_names`, off the loop."""
+        if self.names_changed:
+            changes = self._changes
+            await self._disk.beside(partial(self._disk.sync_dir, self.directory))
+            self._synced_changes = max(self._synced_changes, changes)
 
     def close(self) -> None:
         """Close all files, those on their way out included; a start removes these."""
