@@ -26,7 +26,7 @@ _SESSION_BEGINS = (int(OpCode.CREATE_SESSION), REOPEN_SESSION)
 _CLOSE_SESSION = int(OpCode.CLOSE_SESSION)
 _RECONFIG = int(OpCode.RECONFIG)
 _DELETE_CONTAINER = int(OpCode.DELETE_CONTAINER)
-EXPIRE_MAX = 50
+EXPIRE_MAX = 30
 """Sessions that expire at a look. When thousands do, others are answered in between."""
 _EXPIRY_INTERVALS = 4
 """In a tick. A follower reports who was heard from twice in a tick, so a session ends well within
