@@ -30,7 +30,7 @@ from ottla.broker.ids import TopicPartition
 from ottla.coordinator.ports import NotServing
 from ottla.protocol.zookeeper.opcodes import OpCode
 from ottla.protocol.zookeeper.requests import DeleteRequest
-from tests.simulation.world import flips
+from tests.simulation.world import flips, lanes
 from tests.simulation.world.checkers import BrokerChecker
 from tests.simulation.world.determinism import RunQueue
 from tests.simulation.world.history import History
@@ -252,6 +252,29 @@ class Faults:
         self._note("slow_link", link=(one, two), rate=link.bytes_per_s, delay=link.delay_s)
         await trio.sleep(self._rng.choice((2.0, 10.0, 20.0)))
         self._fabric.quicken(link)
+        return True
+
+    async def _stall(self) -> bool:
+        return await self._on_a_lane(0.0)
+
+    async def _slow_drain(self) -> bool:
+        return await self._on_a_lane(self._rng.choice((50.0, 500.0, 5_000.0)))
+
+    async def _on_a_lane(self, bytes_per_s: float) -> bool:
+        """One connection stalls (0) or drains slowly, in one direction, for a while."""
+        stream = self._rng.choice([*self._fabric.streams, None])
+        if stream is None or lanes.is_on_a_lane(self._fabric, stream):
+            return False
+        lasts = self._rng.choice((0.5, 3.0, 12.0, 30.0))
+        link = str(stream.local), str(stream.peer)
+        self._note("lane", connection=link, rate=bytes_per_s, seconds=lasts)
+        lane = lanes.Lane(self._fabric, stream)
+        if bytes_per_s:
+            lane.slow_down(bytes_per_s)
+        else:
+            lane.stall()
+        await trio.sleep(lasts)
+        lane.release()
         return True
 
     async def _move_controller(self) -> bool:

@@ -28,7 +28,16 @@ FAULTS = (
     "sync_failure",
     "clock_jump",
 )
-LINK_FAULTS = {"cut_one_way", "cut_pair", "isolate", "halves", "slow_link", "reset"}
+LANE_FAULTS = ("stall", "slow_drain")  # of single connections
+LINK_FAULTS = {
+    "cut_one_way",
+    "cut_pair",
+    "isolate",
+    "halves",
+    "slow_link",
+    "reset",
+    *LANE_FAULTS,
+}
 # Drawn apart, so that plans of seeds that failed long ago keep what they had.
 MORE_FAULTS = ("full_broker", "full_member", "flip_broker", "flip_member")
 LOG_DIRS = ["/log", "/log2"]
@@ -59,6 +68,7 @@ class Plan:
     durable: bool = False  # brokers sync each batch before they acknowledge it
     compacted: dict[str, str] | None = None  # settings of a compacted topic, if there is one
     configures: bool = False  # somebody changes configurations all the time
+    configures_brokers: bool = False  # each broker's own configuration, and that of all
     recreates: bool = False  # a topic is deleted and made again under its name
     pipelined: bool = False  # the first producer has several requests in flight
     moves: bool = False  # partitions go to other brokers, preferred leaders are elected
@@ -121,6 +131,14 @@ class Plan:
             self.make_retained(rng)
         if rng.random() < 0.12:
             self.make_unclean(rng)
+        for kind in LANE_FAULTS:
+            if rng.random() < 0.25:
+                self.faults[kind] = rng.choice((4.0, 10.0, 30.0))
+        if rng.random() < 0.1:
+            self.brokers = rng.choice((4, 5))
+        if rng.random() < 0.08:
+            self.members = rng.choice((1, 5))
+        self.configures_brokers = rng.random() < 0.2
 
     def make_retained(self, rng: random.Random) -> None:
         """Small segments of which the oldest go soon, by their size, their age or both."""

@@ -324,8 +324,13 @@ class World:
         self.movement.start(nursery, self._administer, tps, [*topics, "__consumer_offsets"])
         use = partial(self._use, nursery, tps)
         self._topics.start(nursery, self._administer, self._produce, tps, use)
-        if plan.configures:
-            self._configs = ConfigAdmin(self._port("configurer"), self.history, topics)
+        if plan.configures or plan.configures_brokers:
+            self._configs = ConfigAdmin(
+                self._port("configurer"),
+                self.history,
+                topics if plan.configures else [],
+                list(range(1, plan.brokers + 1)) if plan.configures_brokers else [],
+            )
             nursery.start_soon(self._administer, self._configs.play)
 
     def _start_reader(self, nursery: trio.Nursery, tp: TopicPartition) -> None:
@@ -426,7 +431,7 @@ class World:
         if self._configs is None:
             return []
         shown = await self._configs.check(list(range(1, self.plan.brokers + 1)))
-        return shown + self._configs.check_logs(self.brokers)
+        return shown + self._configs.check_brokers(self.brokers)
 
     def _missing(self, tps: list[TopicPartition], healed_at: float) -> list[str]:
         history = self.history
