@@ -38,7 +38,7 @@ class Requests:
 
     def wait_for(self, on_applied: OnApplied) -> int:
         """A new request; its tag."""
-        tag = self.next_tag()
+        self._tag = tag = self._tag + 1
         self._waiters[tag] = on_applied
         return tag
 

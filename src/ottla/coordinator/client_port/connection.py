@@ -71,6 +71,7 @@ _SASL = int(OpCode.SASL)
 _SET_WATCHES = int(OpCode.SET_WATCHES)
 _SET_WATCHES2 = int(OpCode.SET_WATCHES2)
 _CLOSE_SESSION = int(OpCode.CLOSE_SESSION)
+_SESSION_MOVED = ZkError.SESSIONMOVED
 
 
 class _Waiting:
@@ -90,7 +91,7 @@ class _Waiting:
         error = applied.error
         self.outcome = reply_frame(self.xid, applied.zxid, error, applied.reply)
         connection = self.connection
-        if error == ZkError.SESSIONMOVED:
+        if error is _SESSION_MOVED:
             # The client is elsewhere by now; an answer from here would only mislead it.
             connection.close("session moved")
         else:
@@ -257,9 +258,10 @@ class Connection:
         queue = self._queue
         while queue and not self.closed:
             head = queue[0]
-            if head.outcome is not None:
+            outcome = head.outcome
+            if outcome is not None:
                 queue.popleft()
-                self._reply(head.outcome, head.arrived)
+                self._reply(outcome, head.arrived)
                 if head.opcode == _CLOSE_SESSION:
                     self.finish("session closed by its client")
             elif head.body is not None:
@@ -267,7 +269,8 @@ class Connection:
                 self._read(head.xid, head.opcode, Reader(head.body))
             else:
                 break
-        self.wake_reader()
+        if self._room is not None:
+            self.wake_reader()
 
     def take_out(self, now: float) -> bytes:
         """Everything that waits to be sent; the caller sends it or puts it back as `unsent`."""
@@ -414,7 +417,14 @@ class Connection:
         if not self._answered or arrived < self._oldest:
             self._oldest = arrived
         self._answered += 1
-        self._send(frame)
+        out = self._out
+        if out and not self.closed:  # as `_send`, for all replies of a run but the first
+            out.append(frame)
+            self.out_bytes += len(frame)
+            if self.out_bytes > OUT_BYTES_LIMIT:
+                self.close("does not read what it is sent")
+        else:
+            self._send(frame)
 
     def _send(self, frame: bytes) -> None:
         if self.closed:

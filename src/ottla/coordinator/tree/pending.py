@@ -111,19 +111,22 @@ class Overlay:
 
     def commit(self, change: Change) -> None:
         self._nodes.update(change.nodes)
-        for session_id in change.sessions:
-            self._sessions[session_id] = change
+        if change.sessions:
+            for session_id in change.sessions:
+                self._sessions[session_id] = change
         self._queue.append(change)
 
     def applied(self) -> None:
         """The oldest decision is in the tree now."""
         change = self._queue.popleft()
+        nodes = self._nodes
         for path, node in change.nodes.items():
-            if self._nodes.get(path) is node:
-                del self._nodes[path]
-        for session_id in change.sessions:
-            if self._sessions.get(session_id) is change:
-                del self._sessions[session_id]
+            if nodes.get(path) is node:
+                del nodes[path]
+        if change.sessions:
+            for session_id in change.sessions:
+                if self._sessions.get(session_id) is change:
+                    del self._sessions[session_id]
 
     def check(self) -> None:
         assert self._queue or not (self._nodes or self._sessions)

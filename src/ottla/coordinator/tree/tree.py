@@ -15,7 +15,7 @@ from ottla.coordinator.tree.quotas import Quotas
 from ottla.coordinator.tree.values import REOPEN_SESSION, Applied, NodeChange, Origin, Session
 from ottla.coordinator.tree.znode import Znode, is_ephemeral, is_ttl, ttl_of
 from ottla.protocol.zookeeper.errors import ZkError
-from ottla.protocol.zookeeper.jute import Reader, put_string
+from ottla.protocol.zookeeper.jute import INT, Reader, put_string
 from ottla.protocol.zookeeper.multi import encode_results
 from ottla.protocol.zookeeper.opcodes import EventType, OpCode
 
@@ -27,6 +27,11 @@ _DELETED = EventType.NODE_DELETED
 _DATA_CHANGED = EventType.NODE_DATA_CHANGED
 _CHILDREN_CHANGED = EventType.NODE_CHILDREN_CHANGED
 _OK = ZkError.OK
+_CLOSE_SESSION = int(OpCode.CLOSE_SESSION)
+_unpack_header = txns.HEADER.unpack_from
+_unpack_set_data = txns.VERSION_AND_LENGTH.unpack_from
+_unpack_int = INT.unpack_from
+_new = tuple.__new__  # of a named tuple: half as dear as its class, and paid for each transaction
 _QUOTAS = paths.QUOTA + "/"
 _ERRORS = {int(error): error for error in ZkError}
 
@@ -113,11 +118,9 @@ class Tree:
         self.last_zxid = zxid
         if not payload:
             return Applied(zxid, 0, None, 0, _OK, b"", (), ())
-        version, opcode, error, member_id, tag, session_id, time_ms = txns.HEADER.unpack_from(
-            payload
-        )
+        version, opcode, error, member_id, tag, session_id, time_ms = _unpack_header(payload)
         assert version == txns.FORMAT, f"transaction format {version}"
-        origin = Origin(member_id, tag) if member_id >= 0 else None
+        origin = _new(Origin, (member_id, tag)) if member_id >= 0 else None
         if error:
             return Applied(zxid, session_id, origin, opcode, _ERRORS[error], b"", (), ())
         self._zxid = zxid
@@ -126,8 +129,8 @@ class Tree:
         events = self._events = []
         reader = Reader(payload, txns.HEADER_SIZE)
         reply = self._appliers[opcode](reader, opcode, session_id)
-        closed = (session_id,) if opcode == OpCode.CLOSE_SESSION else ()
-        return Applied(zxid, session_id, origin, opcode, _OK, reply, events, closed)
+        closed = (session_id,) if opcode == _CLOSE_SESSION else ()
+        return _new(Applied, (zxid, session_id, origin, opcode, _OK, reply, events, closed))
 
     def apply_membership(self, zxid: int, entry: bytes, payload: bytes) -> Applied:
         """Keep the entry of a configuration for snapshots, and apply the transaction in it."""
@@ -269,9 +272,14 @@ class Tree:
     # Appliers: (reader at the body, opcode, session id) -> encoded response.
 
     def _set_data(self, reader: Reader, _opcode: int, _session_id: int) -> bytes:
-        version = reader.int32()
-        path = reader.string()
-        data = reader.buffer()
+        at, payload = reader.at, reader.data
+        version, length = _unpack_set_data(payload, at)
+        at += 8
+        end = at + length
+        path = str(payload[at:end], "utf-8")
+        (length,) = _unpack_int(payload, end)
+        end += 4
+        data = bytes(payload[end : end + length]) if length >= 0 else None
         node = self.for_change(path)
         more = (len(data) if data else 0) - (len(node.data) if node.data else 0)
         self.data_bytes += more
@@ -282,7 +290,7 @@ class Tree:
         node.touched()
         if more and self.quotas.limited:
             self.quotas.changed(path, 0, more)
-        self._events.append(NodeChange(_DATA_CHANGED, path, node.acl))
+        self._events.append(_new(NodeChange, (_DATA_CHANGED, path, node.acl)))
         return node.encoded_stat()
 
     def _create(self, reader: Reader, opcode: int, _session_id: int) -> bytes:

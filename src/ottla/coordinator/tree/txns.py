@@ -38,6 +38,8 @@ HEADER = struct.Struct(">Bhhhqqq")
 HEADER_SIZE = HEADER.size
 OP_HEADER = struct.Struct(">hhi")
 OWNER_AND_CVERSION = struct.Struct(">qi")
+VERSION_AND_LENGTH = struct.Struct(">ii")
+"""A setData's version, and the length of the path behind it."""
 _COUNT = struct.Struct(">i")
 
 
@@ -67,6 +69,7 @@ __all__ = [
     "HEADER_SIZE",
     "OP_HEADER",
     "OWNER_AND_CVERSION",
+    "VERSION_AND_LENGTH",
     "decode_multi",
     "encode_multi",
 ]
