@@ -255,7 +255,9 @@ class Consensus(Standing):
         for _, to, message in replica.disk.take_unheld():
             self._send(to, message)
         apply = replica.take_to_apply()
-        replica.drop_applied(replica.log.last_index if leadership is None else leadership.keep_from)
+        if replica.holds_much:
+            last = replica.log.last_index
+            replica.drop_applied(last if leadership is None else leadership.keep_from)
         send, self._outbox = self._outbox, []
         return Actions(persist, send, apply, wanted)
 

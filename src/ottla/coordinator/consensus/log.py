@@ -93,6 +93,8 @@ class Log:
             return known
         start = first - self.base.index - 1
         chosen = self._entries[start : start + max_entries]
+        if sum([len(entry.payload) for entry in chosen]) + 24 * len(chosen) <= max_bytes:
+            return Block(chosen)
         size = 0
         for count, entry in enumerate(chosen):
             size += len(entry.payload) + 24

@@ -14,6 +14,8 @@ def majority(members: int) -> int:
 
 def reached_by_majority(values: Sequence[_Ordered]) -> _Ordered:
     """The greatest value that a majority of the members (one value each) has reached."""
+    if len(values) == 1:
+        return values[0]
     return sorted(values, reverse=True)[majority(len(values)) - 1]
 
 

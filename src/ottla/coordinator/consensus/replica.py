@@ -74,6 +74,8 @@ class Replica:
 
     def gather_proposed(self) -> None:
         """Cut what was proposed since the last call into blocks, encoded once for everybody."""
+        if self._proposed_from > self.log.last_index:
+            return
         blocks = self.log.blocks_from(
             self._proposed_from,
             max_entries=self._limits.block_entries,
@@ -91,11 +93,15 @@ class Replica:
         self.handed_index = end
         return self.log.entries(first, end)
 
+    @property
+    def holds_much(self) -> bool:
+        """Whether `drop_applied` has something to do."""
+        log, limits = self.log, self._limits
+        return len(log) > 2 * limits.kept_entries or log.payload_bytes > 2 * limits.kept_bytes
+
     def drop_applied(self, keep_from: int) -> None:
         """Keep memory bounded: forget old applied entries up to `keep_from`, in large steps."""
         log, limits = self.log, self._limits
-        if len(log) <= 2 * limits.kept_entries and log.payload_bytes <= 2 * limits.kept_bytes:
-            return
         keep = min(limits.kept_entries, len(log) // 2)
         through = min(log.last_index - keep, self.applied_index, keep_from)
         if through > log.base.index:

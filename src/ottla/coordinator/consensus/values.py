@@ -60,8 +60,7 @@ class Snapshot:
     membership: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Persist:
+class Persist(NamedTuple):
     """Write all of this, in this order; report `persisted(sequence)` once it is on stable storage.
 
     `snapshot` first: it replaces the log. A block whose first index is at or below the last one
@@ -74,8 +73,7 @@ class Persist:
     blocks: Sequence[Block]
 
 
-@dataclass(frozen=True, slots=True)
-class Actions:
+class Actions(NamedTuple):
     """What the shell does next. Every message in `send` may leave at once.
 
     Messages that depend on something durable come out of a later `actions()`, after `persisted()`.
