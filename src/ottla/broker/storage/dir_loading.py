@@ -1,8 +1,9 @@
 """Opening all logs of a directory at a start, several at a time where there is something to check.
 
-After a clean stop one task opens them all, on the loop: nothing is read. After a crash as many
-tasks as `num.recovery.threads.per.data.dir` says, each with a worker of its own for logs that are
-large enough (`recovery`).
+After a clean stop one task opens them all, on the loop: little is read. After a crash as many tasks
+as `num.recovery.threads.per.data.dir` says, each with a worker of its own for logs that are large
+enough (`recovery`). On a disk that is slow to answer, threads go ahead of them (`warming`). Whoever
+has to keep a session alive has a turn after each log.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from ottla.broker.storage.directory import ForeignLogDir, Found, Kind, LogDir
 from ottla.broker.storage.log import Log
 from ottla.broker.storage.log_config import LogConfig
 from ottla.broker.storage.recovery import WORTH_A_WORKER_BYTES, RecoveryOrder
+from ottla.broker.storage.warming import warm_ahead
 from ottla.runtime.interfaces import Disk, Events, Worker, Workers
 
 PROGRESS_EVERY_S = 5.0
@@ -69,9 +71,13 @@ class DirLoader:
         self._count = len(names)
         left = iter(names)
         threads = 1 if self._log_dir.was_clean else self._settings.threads
-        async with trio.open_nursery() as nursery:
-            for _ in range(min(threads, max(len(names), 1))):
-                nursery.start_soon(self._work, left)
+        paths = [f"{self._log_dir.path}/{each.name}" for each in names]
+        async with trio.open_nursery() as ahead:
+            ahead.start_soon(warm_ahead, self._disk, paths, lambda: self._done)
+            async with trio.open_nursery() as nursery:
+                for _ in range(min(threads, max(len(names), 1))):
+                    nursery.start_soon(self._work, left)
+            ahead.cancel_scope.cancel()
         if self._error is not None:
             raise self._error
         if self._log_dir.failure is None:
