@@ -8,12 +8,19 @@ followed once. Znodes are checked one by one, which is enough: linearizability i
 
 A call whose connection broke has the result LOST: it happened once in its interval, or never. Its
 interval ends when the session's next connection is granted, since the ensemble takes nothing from
-an older one after that; `Ledger.settle` says so.
+an older one after that; `Ledger.settle` says so. Two things keep what was lost from multiplying the
+orders to try, and lose no explanation:
+
+* Of lost calls with the same effect, the one whose interval ends first is taken first: in an order
+  that takes another one before it, the two can change places. Data that nobody read are all alike.
+* A state that was reached with fewer of the lost calls needs no second look with more of them:
+  these can still happen, or never.
 
 The register is a znode with its version: absent, or (version, data).
 """
 
 import math
+from bisect import insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -106,14 +113,13 @@ def step(state: State, operation: Operation) -> tuple[State, object]:
 
 def contradiction(calls: Sequence[Call], *, initial: State = None) -> str | None:
     """Why no order of `calls` explains their results; None when one does. Undecided."""
-    search = _Search(calls, {(initial, frozenset())})
+    search = _Search(calls, {(initial, 0)})
     for _, is_return, at in sorted(_edges(calls)):
         if not is_return:
-            search.pending[at] = None
+            search.begun(at)
             continue
         before = search.configurations
         search.returned(at)
-        del search.pending[at]
         if not search.configurations:
             return _explain(calls, at, before, search.pending)
     return None
@@ -136,31 +142,53 @@ def _explain(
     return f"{calls[at]} cannot be: the state could be {states}; meanwhile: {others or 'nothing'}"
 
 
-Configuration = tuple[State, frozenset[int]]  # and which of the pending calls have happened
+Configuration = tuple[State, int]  # and which of the pending calls have happened, a bit for each
 
 
 class _Search:
-    """All that may have happened so far. `pending`: calls that have begun and not returned."""
+    """All that may have happened so far. `pending`: calls that have begun and not returned.
+
+    Of these, `_lost` has what is lost by its effect, each with those first that end first.
+    """
 
     def __init__(self, calls: Sequence[Call], configurations: set[Configuration]) -> None:
         self._calls = calls
         self.configurations = configurations
         self.pending: dict[int, None] = {}
+        self._answered: dict[int, None] = {}
+        self._lost: dict[object, list[int]] = {}
+        self._lost_bits = 0
         self._followed = 0
+        shown = (call.result for call in calls if call.operation.kind is Kind.READ)
+        self._seen = {state[1] for state in shown if isinstance(state, tuple)}
+
+    def begun(self, at: int) -> None:
+        self.pending[at] = None
+        call = self._calls[at]
+        if call.is_lost:
+            alike = self._lost.setdefault(self._effect(call), [])
+            insort(alike, at, key=lambda other: self._calls[other].returned)
+            self._lost_bits |= 1 << at
+        else:
+            self._answered[at] = None
+
+    def _effect(self, call: Call) -> object:
+        kind, data, version = call.operation
+        return kind, version, data if data in self._seen else None
 
     def returned(self, at: int) -> None:
         """Call `at` is over: it has happened by now; if it is lost, it may also never happen."""
-        call = self._calls[at]
+        call, bit = self._calls[at], 1 << at
         can_shrink = any(self._calls[other].operation.kind is Kind.DELETE for other in self.pending)
         found: set[Configuration] = set()
         todo = list(self.configurations)
         if call.is_lost:
-            found.update((state, done) for state, done in todo if at not in done)
+            found.update(each for each in todo if not each[1] & bit)
         known = set(todo)
         while todo:
             state, done = todo.pop()
-            if at in done:
-                found.add((state, done - {at}))
+            if done & bit:
+                found.add((state, done ^ bit))
                 continue
             if not can_shrink and _is_beyond(state, call):
                 continue
@@ -171,23 +199,54 @@ class _Search:
                     self._followed += 1
             if self._followed > CONFIGURATIONS_MAX:
                 raise Undecided(f"more than {CONFIGURATIONS_MAX} configurations")
-        self.configurations = found
+        del self.pending[at]
+        if call.is_lost:
+            alike = self._lost[self._effect(call)]
+            alike.remove(at)
+            if not alike:
+                del self._lost[self._effect(call)]
+        else:
+            del self._answered[at]
+        self.configurations = self._fewest(found) if self._lost_bits else found
 
-    def _following(self, state: State, done: frozenset[int]) -> list[Configuration]:
+    def _following(self, state: State, done: int) -> list[Configuration]:
         """With one call more. What changes nothing is placed as soon as it fits, all of it."""
-        same: list[int] = []
+        same = 0
         changed: list[Configuration] = []
-        for at in self.pending:
-            if at in done:
+        for at in self._answered:
+            bit = 1 << at
+            if done & bit:
                 continue
             call = self._calls[at]
             after, result = step(state, call.operation)
+            if call.result != result:
+                continue
             if after != state:
-                if call.is_lost or call.result == result:
-                    changed.append((after, done | {at}))
-            elif call.result == result:
-                same.append(at)
-        return [(state, done.union(same))] if same else changed
+                changed.append((after, done | bit))
+            else:
+                same |= bit
+        if same:
+            return [(state, done | same)]
+        for alike in self._lost.values():
+            at = next((each for each in alike if not done >> each & 1), -1)
+            if at >= 0:
+                after, _ = step(state, self._calls[at].operation)
+                if after != state:
+                    changed.append((after, done | 1 << at))
+        return changed
+
+    def _fewest(self, found: set[Configuration]) -> set[Configuration]:
+        """Without those that have the same state as another, and more of the lost calls done."""
+        lost_bits = self._lost_bits
+        alike: dict[Configuration, list[int]] = {}
+        for state, done in found:
+            alike.setdefault((state, done & ~lost_bits), []).append(done)
+        return {
+            (state, done)
+            for (state, _), several in alike.items()
+            for done in several
+            if not any(other & done == other and other != done for other in several)
+        }
 
 
 def _is_beyond(state: State, call: Call) -> bool:
