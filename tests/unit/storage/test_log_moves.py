@@ -1,5 +1,6 @@
 """Logs move between log directories while they are in use, and survive a crash at any moment."""
 
+import errno
 import random
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -394,3 +395,43 @@ async def test_copy_without_its_log_gives_way_to_a_new_topic() -> None:
 
 def _unique() -> UUID:
     return UUID(int=random.Random(9).getrandbits(128), version=4)
+
+
+async def test_a_broken_copy_that_cannot_be_renamed_is_let_go(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A full disk may refuse the name for deletion too; another move can begin all the same."""
+    disk = FullForNames()
+    events = RecordingEvents()
+    manager = await managed(disk, events=events)
+    log = filled(manager)
+    source = disk.open(f"/d1/{TP}/{0:020d}.log", create=False)
+    before = source.read_at(100, 1)
+    source.write_at(100, bytes([before[0] ^ 0xFF]))
+    moves = moves_of(manager, events)
+    async with running(moves):
+        disk.is_full = True
+        moves.alter(TP, "/d2")
+        with trio.fail_after(60):
+            while TP in manager.futures.logs:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        assert events.named("log.move_failed")
+        assert all(TP not in each.logs or each.logs[TP] is log for each in manager.dirs)
+        disk.is_full = False
+        source.write_at(100, before)
+        moves.alter(TP, "/d2")
+        moved = await wait_moved(manager)
+    assert moved.log_end == log.log_end
+    manager.close(clean=True)
+    again = await managed(disk)
+    assert again.dir_of(TP).path == "/d2"
+    assert not again.futures.logs
+
+
+class FullForNames(MemoryDisk):
+    is_full = False
+
+    def rename(self, old: str, new: str) -> None:
+        if self.is_full and new.endswith("-delete"):
+            raise OSError(errno.ENOSPC, "no room for a name", old)
+        super().rename(old, new)

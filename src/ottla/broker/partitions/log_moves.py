@@ -133,7 +133,11 @@ class LogMoves:
                 copy.close()
         except CopyBroken as error:
             self._events.error("log.move_failed", partition=str(tp), reason=str(error))
+            offset = target.log_end
             self._give_up(tp, target)
+            partition = self._registry.get(tp)
+            if partition is not None and partition.log is source:
+                partition.look_for_damage(offset)
         except (KafkaStorageError, OSError) as error:
             self._events.warning("log.move_interrupted", partition=str(tp), reason=str(error))
             if self._logs.futures.logs.get(tp) is target:
@@ -146,7 +150,7 @@ class LogMoves:
                     tp, now_ms=self._now_ms(), unique=self._unique(), dirs=self._logs.dirs
                 )
             except OSError:  # an event already; the next start finds the copy and goes on
-                del self._logs.futures.logs[tp]
+                self._logs.futures.leave(tp, dirs=self._logs.dirs)
 
     async def _copy(self, tp: TopicPartition, copy: LogCopy) -> None:
         while self._is_wanted(tp, copy):

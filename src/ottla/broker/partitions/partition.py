@@ -8,6 +8,7 @@ import trio
 
 from ottla.broker.errors import (
     FencedLeaderEpoch,
+    KafkaStorageError,
     NotEnoughReplicas,
     NotEnoughReplicasAfterAppend,
     NotLeader,
@@ -394,6 +395,17 @@ class Partition:
                 raise
             return True
         return False
+
+    def look_for_damage(self, offset: int) -> None:
+        """Somebody could not use the batch at `offset`: is that because it is damaged here?"""
+        try:
+            data = self.log.read(offset, 1, end=self.log.log_end, at_least_one=True).data
+            if isinstance(data, FileRange):
+                self.log.verify(data)
+        except CorruptLog as error:
+            self._on_corrupt(offset, error)
+        except (KafkaStorageError, OffsetOutOfRange):
+            pass  # which whoever comes next is told
 
     def _verify(self, records: FileRange, offset: int) -> None:
         """Look whether it is our fault that a follower could not use what it got."""

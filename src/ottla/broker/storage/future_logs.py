@@ -99,6 +99,14 @@ class FutureLogs:
         del self.logs[tp]
         self._events.info("log.move_ended", partition=str(tp), dir=log.directory)
 
+    def leave(self, tp: TopicPartition, *, dirs: list[LogDir]) -> None:
+        """Let go of a copy whose directory cannot even be renamed: the next start finds it."""
+        log = self.logs.pop(tp)
+        for log_dir in dirs:
+            if log_dir.logs.get(tp) is log:
+                del log_dir.logs[tp]
+        log.close(clean=False)
+
     def forget(self, log_dir: LogDir) -> None:
         """The directory failed, with the copies in it."""
         for tp in [tp for tp, log in self.logs.items() if log_dir.logs.get(tp) is log]:
