@@ -8,6 +8,7 @@ import struct
 import pytest
 import trio
 
+from ottla.coordinator.calling import PATIENCE
 from ottla.coordinator.entrance import HELLO_TIMEOUT_S, STRANGERS_MAX
 from ottla.coordinator.peer_security import MAGIC
 from ottla.protocol.peer.codec import FORMAT_VERSION, encode
@@ -103,6 +104,36 @@ async def test_member_without_the_secret_is_left_out(autojump_clock, secret):
         if secret is None:
             told = world.events[outside].named("peer.refused")
             assert "this member has none" in told[0].fields["reason"]
+
+
+@pytest.mark.parametrize("secret", [b"the secret of another ensemble", None], ids=["other", "none"])
+async def test_member_that_is_not_wanted_calls_less_and_less_and_says_so_once(
+    autojump_clock, secret
+):
+    async with ensemble(3, peer_secret=SECRET) as world:
+        leader = await world.settled()
+        outside = next(me for me in world.ids if me != leader)
+        await world.kill(outside)
+        world.settings["peer_secret"] = secret
+        await world.start(outside)
+        await trio.sleep(60)
+        own = world.events[outside]
+        before = 2  # of its first life
+        assert len(own.named("peer.connected")) <= before + 2
+        told = "peer.not_wanted" if secret is None else "peer.unreachable"
+        about = [
+            event.fields["peer"]
+            for event in own.named(told)
+            if "secret" in event.fields.get("reason", "secret")
+        ]
+        assert about.count(leader) == 1
+        for me, other in ((outside, leader), (leader, outside)):
+            calls = world.nodes[me]._peers._links[other].calling.refusals
+            assert PATIENCE < calls < 35
+        await world.kill(outside)
+        world.settings["peer_secret"] = SECRET
+        await world.start(outside)
+        await serving(world.nodes[outside], True, within_s=3)
 
 
 @pytest.mark.parametrize(

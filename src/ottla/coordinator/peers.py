@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import trio
 
+from ottla.coordinator.calling import PAUSE_MAX_S, Calling
 from ottla.coordinator.entrance import HELLO_TIMEOUT_S, Entrance, receive_frames
 from ottla.coordinator.peer_security import PeerSecurity
 from ottla.protocol.peer.codec import FORMAT_VERSION, decode, encode
@@ -32,8 +33,6 @@ from ottla.runtime.interfaces import (
 from ottla.runtime.tls import TlsStream
 
 QUEUE_BYTES_MAX = 48 * 1024 * 1024
-PAUSE_MIN_S = 0.02
-PAUSE_MAX_S = 0.5
 GUESTS_MAX = 16
 
 OnMessage = Callable[[int, PeerMessage], None]
@@ -47,8 +46,10 @@ class _Link:
 
     __slots__ = (
         "address",
+        "calling",
         "former",
         "is_guest",
+        "is_told",
         "member",
         "parts",
         "queued",
@@ -62,7 +63,9 @@ class _Link:
         self.member = member
         self.address = address
         self.former: Address | None = None
+        self.calling = Calling()
         self.is_guest = is_guest
+        self.is_told = False  # of the connection: that it is there
         self.scope = trio.CancelScope()  # of its connector
         self.stream: Stream | None = None
         self.parts: list[bytes] = []
@@ -246,8 +249,7 @@ class Peers:
             await self._keep_connected(link)
 
     async def _keep_connected(self, link: _Link) -> None:
-        pause = PAUSE_MIN_S
-        failure = ""
+        calling = link.calling
         while True:
             for address in filter(None, (link.address, link.former)):
                 try:
@@ -255,23 +257,24 @@ class Peers:
                         stream = await self._open(address, link.member)
                         await stream.send_all(encode(self._hello(link.member)))
                 except (OSError, trio.TooSlowError) as error:
-                    if str(error) != failure and address == link.address:
-                        failure = str(error)  # said once, not at every attempt
-                        self._events.info("peer.unreachable", peer=link.member, reason=failure)
+                    if address == link.address and calling.failed(error):
+                        self._events.info("peer.unreachable", peer=link.member, reason=str(error))
                     is_closed = isinstance(error, ConnectionRefusedError)
                     if is_closed and link.former is None and link.member not in self._incoming:
                         self._on_ended(link.member)
                 else:
-                    failure = ""
                     if address == link.address:
                         link.former = None
                     began = trio.current_time()
                     await self._use(link, stream)
-                    if trio.current_time() > began + PAUSE_MAX_S:
-                        pause = PAUSE_MIN_S  # else it looks like one that was refused
+                    if calling.ended(trio.current_time() - began):
+                        self._events.warning(
+                            "peer.not_wanted",
+                            peer=link.member,
+                            remedy="its log says why it ends every connection at once",
+                        )
                     break
-            await trio.sleep(pause)
-            pause = min(pause * 2, PAUSE_MAX_S)
+            await calling.pause()
 
     def _hello(self, member: int) -> Hello:
         own = self._own
@@ -285,18 +288,31 @@ class Peers:
         """Send on a connection until it breaks or is refused."""
         link.stream = stream
         link.sending = False
-        self._events.info("peer.connected", peer=link.member)
+        link.is_told = False
+        if not link.calling.is_doubtful:
+            self._tell_connected(link)
         self._on_link(link.member, True)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send_rest, link, stream, nursery.cancel_scope)
+                if not link.is_told:
+                    nursery.start_soon(self._tell_if_it_lasts, link)
                 await _wait_end(stream)
                 nursery.cancel_scope.cancel()
         finally:
             stream.close()
             if link.stream is stream:
                 self._lose(link)
-        self._events.info("peer.disconnected", peer=link.member)
+        if link.is_told:
+            self._events.info("peer.disconnected", peer=link.member)
+
+    def _tell_connected(self, link: _Link) -> None:
+        link.is_told = True
+        self._events.info("peer.connected", peer=link.member)
+
+    async def _tell_if_it_lasts(self, link: _Link) -> None:
+        await trio.sleep(PAUSE_MAX_S)
+        self._tell_connected(link)
 
     async def _send_rest(self, link: _Link, stream: Stream, scope: trio.CancelScope) -> None:
         """Wait for the socket with what `flush` could not get rid of at once."""
@@ -365,6 +381,7 @@ class Peers:
         if older is not None:
             older.close()  # what it still holds was sent on a connection that is lost
         self._incoming[hello.sender] = stream
+        self._links[hello.sender].calling.was_called()
         return hello.sender
 
     def _problem_with(self, hello: Hello) -> str:
