@@ -138,12 +138,19 @@ class Stream(Protocol):
         ...
 
     async def receive_while(
-        self, buffer: Callable[[], memoryview], take: Callable[[int], bool]
+        self,
+        buffer: Callable[[], memoryview],
+        take: Callable[[int], bool | None],
+        settle: Callable[[], bool] | None = None,
     ) -> bool:
         """As `receive_into`, again and again, for as long as `take` is content.
 
         `buffer` says where bytes go, `take` is told how many came; neither may wait. What `take`
         raises comes out of here. False at the peer's clean end, else True. ConnectionLost.
+
+        A `take` that gives None is content and has put something off: `settle` is called for it,
+        before `buffer` is asked again and before any task runs, but perhaps after other streams
+        had their turn. It answers, or raises, as `take` does.
         """
         ...
 

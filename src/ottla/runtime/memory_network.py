@@ -85,9 +85,12 @@ class MemoryStream:
             await pipe.wait_change()
 
     async def receive_while(
-        self, buffer: Callable[[], memoryview], take: Callable[[int], bool]
+        self,
+        buffer: Callable[[], memoryview],
+        take: Callable[[int], bool | None],
+        settle: Callable[[], bool] | None = None,
     ) -> bool:
-        return await receive_each(self, buffer, take)
+        return await receive_each(self, buffer, take, settle)
 
     def send_nowait(self, data: BytesLike) -> int:
         self._require_open()

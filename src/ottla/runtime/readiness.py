@@ -6,12 +6,14 @@ for that poller, and calls what each ready socket's owner left: a plain function
 bytes. Only when that function has to wait, fails, or meets the peer's end, the owner's task is
 woken.
 
-At most `BATCH` sockets are served before other tasks get their turn.
+A turn serves what is ready and, as long as it is few, what became ready meanwhile: at most `BATCH`
+sockets before other tasks run. What owners put off is settled at the end of each look, so that what
+came on many sockets can be done together.
 """
 
 import select
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final
 
 import outcome
 import trio
@@ -19,9 +21,16 @@ import trio
 from ottla.runtime.interfaces import Stream
 
 BATCH = 32
+LOOKS = 4  # at the poller, in one turn
+
+# What a ready socket's function answers: whether the peer goes on (True) or has ended (False),
+# which is told to the waiting task; or one of these, and it is called again.
+Ready = bool | str
+WAITS: Final = "waits"  # for more bytes
+SETTLES: Final = "settles"  # the same, and something was put off
 
 _READERS: "trio.lowlevel.RunVar[Readers | None]" = trio.lowlevel.RunVar("readers", None)
-T = TypeVar("T")
+_Waiting = tuple[trio.lowlevel.Task, Callable[[], Ready], Callable[[], bool] | None]
 
 
 class Readers:
@@ -32,7 +41,7 @@ class Readers:
 
     def __init__(self) -> None:
         self._poller = select.epoll()
-        self._waiting: dict[int, tuple[trio.lowlevel.Task, Callable[[], object]]] = {}
+        self._waiting: dict[int, _Waiting] = {}
 
     @classmethod
     def of_this_run(cls) -> "Readers":
@@ -44,21 +53,24 @@ class Readers:
             trio.lowlevel.spawn_system_task(readers._serve, name="readers")
         return readers
 
-    async def wait(self, fd: int, ready: Callable[[], T | None]) -> T:
-        """Call `ready` whenever there is something to read, until it gives a result or raises.
+    async def wait(
+        self, fd: int, ready: Callable[[], Ready], settle: Callable[[], bool] | None
+    ) -> bool:
+        """Call `ready` whenever there is something to read, until it gives a bool or raises.
 
-        It runs outside of the task that waits, and must not wait itself.
+        After `SETTLES`, `settle` is called before any task runs; False ends the wait with True.
+        Both run outside of the task that waits, and must not wait themselves.
         """
         task = trio.lowlevel.current_task()
         assert fd not in self._waiting
-        self._waiting[fd] = task, ready
+        self._waiting[fd] = task, ready, settle
         self._poller.register(fd, select.EPOLLIN)
 
         def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
             self._forget(fd)
             return trio.lowlevel.Abort.SUCCEEDED
 
-        result: T = await trio.lowlevel.wait_task_rescheduled(abort)
+        result: bool = await trio.lowlevel.wait_task_rescheduled(abort)
         return result
 
     @classmethod
@@ -69,43 +81,83 @@ class Readers:
             readers.close(fd)
 
     def close(self, fd: int) -> None:
-        if fd in self._waiting:
-            task, _ = self._forget(fd)
-            error = trio.ClosedResourceError("closed by another task")
-            trio.lowlevel.reschedule(task, outcome.Error(error))
+        found = self._waiting.get(fd)
+        if found is not None:
+            self._end(fd, found, outcome.Error(trio.ClosedResourceError("closed by another task")))
 
-    def _forget(self, fd: int) -> tuple[trio.lowlevel.Task, Callable[[], object]]:
+    def _forget(self, fd: int) -> None:
         self._poller.unregister(fd)
-        return self._waiting.pop(fd)
+        del self._waiting[fd]
+
+    def _end(self, fd: int, found: _Waiting, result: outcome.Outcome[bool]) -> None:
+        if self._waiting.get(fd) is found:  # else it was closed or cancelled meanwhile
+            self._forget(fd)
+            trio.lowlevel.reschedule(found[0], result)
 
     async def _serve(self) -> None:
         poller = self._poller
-        waiting = self._waiting
         try:
             while True:
                 await trio.lowlevel.wait_readable(poller.fileno())
-                for fd, _ in poller.poll(0, BATCH):
-                    found = waiting.get(fd)
-                    if found is None:
-                        continue  # closed or cancelled by one before it
-                    result = outcome.capture(found[1])
-                    if type(result) is outcome.Value and result.value is None:
-                        continue
-                    if waiting.get(fd) is found:
-                        self._forget(fd)
-                        trio.lowlevel.reschedule(found[0], result)
+                served = 0
+                for _ in range(LOOKS):
+                    events = poller.poll(0, BATCH - served)
+                    if not events:
+                        break
+                    self._look_at(events)
+                    served += len(events)
+                    if served >= BATCH:
+                        break
         finally:
             poller.close()
 
+    def _look_at(self, events: list[tuple[int, int]]) -> None:
+        """Serve ready sockets, then settle what their owners put off."""
+        waiting = self._waiting
+        unsettled: list[tuple[int, _Waiting]] = []
+        for fd, _ in events:
+            found = waiting.get(fd)
+            if found is None:
+                continue  # closed or cancelled by one before it
+            try:
+                result = found[1]()
+            except BaseException as error:  # noqa: BLE001  it is raised in the task that waits
+                self._end(fd, found, outcome.Error(error))
+                continue
+            if result is WAITS:
+                continue
+            if result is SETTLES:
+                unsettled.append((fd, found))
+                continue
+            assert isinstance(result, bool)
+            self._end(fd, found, outcome.Value(result))
+        for fd, found in unsettled:
+            settle = found[2]
+            if settle is None or waiting.get(fd) is not found:
+                continue
+            try:
+                content = settle()
+            except BaseException as error:  # noqa: BLE001  as above
+                self._end(fd, found, outcome.Error(error))
+                continue
+            if not content:
+                self._end(fd, found, outcome.Value(True))
+
 
 async def receive_each(
-    stream: Stream, buffer: Callable[[], memoryview], take: Callable[[int], bool]
+    stream: Stream,
+    buffer: Callable[[], memoryview],
+    take: Callable[[int], bool | None],
+    settle: Callable[[], bool] | None = None,
 ) -> bool:
     """`Stream.receive_while` of a stream that has nothing better."""
     while count := await stream.receive_into(buffer()):
-        if not take(count):
+        content = take(count)
+        if content is None:
+            content = settle is None or settle()
+        if not content:
             return True
     return False
 
 
-__all__ = ["BATCH", "Readers", "receive_each"]
+__all__ = ["BATCH", "LOOKS", "SETTLES", "WAITS", "Readers", "Ready", "receive_each"]

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import trio
 
 from ottla.runtime.interfaces import Address, BytesLike, ConnectionLost, Events, File, Network
-from ottla.runtime.readiness import Readers
+from ottla.runtime.readiness import SETTLES, WAITS, Readers, Ready
 from ottla.runtime.real_disk import RealFile
 
 STREAK_MAX = 16  # receives or accepts without a wait before other tasks get their turn
@@ -81,32 +81,40 @@ class RealStream:
                 raise self._lost(error) from error
 
     async def receive_while(
-        self, buffer: Callable[[], memoryview], take: Callable[[int], bool]
+        self,
+        buffer: Callable[[], memoryview],
+        take: Callable[[int], bool | None],
+        settle: Callable[[], bool] | None = None,
     ) -> bool:
         recv_into = self._sock.recv_into
 
-        def ready() -> bool | None:
+        def ready() -> Ready:
             for _ in range(STREAK_MAX):
                 room = buffer()
                 try:
                     count = recv_into(room)
                 except BlockingIOError:
-                    return None
+                    return WAITS
                 except OSError as error:
                     raise self._lost(error) from error
                 if count == 0:
                     return False
-                if not take(count):
+                content = take(count)
+                if content is None:
+                    if count < len(room):
+                        return SETTLES
+                    content = settle is None or settle()
+                if not content:
                     return True
                 if count < len(room) or self._fd < 0:
-                    return None
-            return None
+                    return WAITS
+            return WAITS
 
         if self._fd < 0:
             raise self._lost(trio.ClosedResourceError())
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
-            return await Readers.of_this_run().wait(self._fd, ready)
+            return await Readers.of_this_run().wait(self._fd, ready, settle)
         except trio.ClosedResourceError as error:
             raise self._lost(error) from error
 

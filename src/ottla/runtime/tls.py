@@ -164,9 +164,12 @@ class TlsStream:
                 raise self._broken(error) from error
 
     async def receive_while(
-        self, buffer: Callable[[], memoryview], take: Callable[[int], bool]
+        self,
+        buffer: Callable[[], memoryview],
+        take: Callable[[int], bool | None],
+        settle: Callable[[], bool] | None = None,
     ) -> bool:
-        return await receive_each(self, buffer, take)
+        return await receive_each(self, buffer, take, settle)
 
     def send_nowait(self, data: BytesLike) -> int:
         """How much was taken; some of it may still be `pending`, which takes a `flush`."""

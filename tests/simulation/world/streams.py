@@ -158,8 +158,8 @@ class SimStream:
                 return 0
             await flow.wait_readable()
 
-    async def receive_while(self, buffer, take):
-        return await receive_each(self, buffer, take)
+    async def receive_while(self, buffer, take, settle=None):
+        return await receive_each(self, buffer, take, settle)
 
     def send_nowait(self, data) -> int:
         self._require_open()
