@@ -107,6 +107,16 @@ class MemoryPartition:
             self.commit()
         return Appended(first, self.log_end - 1, -1, self.log_start)
 
+    def append_plain(self, parts: list[memoryview], *, acks: int, **_: object) -> list[int]:
+        taken: list[int] = []
+        if acks == -1 and len(self.isr) < self.min_isr:
+            return taken
+        for part in parts:
+            if not self.is_leader or self.refuse is not None or len(part) < 61:
+                break
+            taken.append(self.append_as_leader(part, acks=acks).first_offset)
+        return taken
+
     def commit(self) -> None:
         """The replicas have everything."""
         self.high_watermark = self.log_end

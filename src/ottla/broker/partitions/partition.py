@@ -4,6 +4,8 @@ Owned by the broker's loop: every method is one synchronous step but the waits. 
 no networking; it hands wanted ISR changes to `IsrChanges` and is fed by the replica fetcher.
 """
 
+from collections.abc import Sequence
+
 import trio
 
 from ottla.broker.errors import (
@@ -222,14 +224,31 @@ class Partition:
             now_ms=self._services.wall_clock.now_ms(),
             origin=origin,
         )
-        end = Offset(self.log.log_end)
-        if end != leader.log_end:
-            self.changes += 1
-            settled_end = Offset(self.log.settled_end)
-            if leader.on_local_append(end, trio.current_time(), settled_end):
-                self._committed_moved(leader)
-            self._end_subscribers.wake()
+        if self.log.log_end != leader.log_end:
+            self._appended(leader, trio.current_time())
         return info
+
+    def append_plain(
+        self, parts: Sequence[memoryview], *, acks: int, now: float, now_ms: int
+    ) -> list[int]:
+        """Append plain batches with one write; the first offsets of those that were taken.
+
+        See `Log.append_plain`. Whatever else stands in the way is for `append_as_leader` to say.
+        """
+        leader = self._leader
+        if leader is None or (acks == -1 and len(leader.isr) < self.min_isr):
+            return []
+        first_offsets = self.log.append_plain(parts, leader_epoch=self.leader_epoch, now_ms=now_ms)
+        if first_offsets:
+            self._appended(leader, now)
+        return first_offsets
+
+    def _appended(self, leader: LeaderReplica, now: float) -> None:
+        self.changes += 1
+        log = self.log
+        if leader.on_local_append(log.log_end, now, log.settled_end):  # type: ignore[arg-type]  # offsets by any name
+            self._committed_moved(leader)
+        self._end_subscribers.wake()
 
     def _on_settled(self) -> None:
         """More of the log is on stable storage than was, and so may count as committed."""

@@ -8,6 +8,8 @@ Invariants: log_start <= log_end; recovery_point <= log_end; segments are sorted
 one is active; no offset is in two segments; everything below `recovery_point` is on stable storage.
 """
 
+from collections.abc import Sequence
+
 from ottla.broker.errors import KafkaStorageError, RecordListTooLarge
 from ottla.broker.ids import TopicPartition
 from ottla.broker.storage import files
@@ -24,6 +26,7 @@ from ottla.broker.storage.loading import Loader
 from ottla.broker.storage.log_config import LogConfig
 from ottla.broker.storage.log_cutting import CuttingLog
 from ottla.broker.storage.log_seams import AppendInfo, LogOwner
+from ottla.broker.storage.plain_batches import assign_plain, take_back
 from ottla.broker.storage.producers import Origin
 from ottla.broker.storage.reading import FileRange, ReadInfo
 from ottla.broker.storage.retention import count_expired
@@ -143,6 +146,52 @@ class Log(CuttingLog):
             len(batches),
             len(buffer),
         )
+
+    def append_plain(
+        self, parts: Sequence[memoryview], *, leader_epoch: int, now_ms: int
+    ) -> list[int]:
+        """Append with one write what needs no second look; the first offset of each batch.
+
+        Each of `parts` is one batch of a client, in writable memory. As many as are plain are taken
+        from the front, perhaps none. What is left is for `append_as_leader`, one by one, which says
+        what is wrong with it, rolls the segment, or meets the same broken disk.
+        """
+        config = self.config
+        if self.is_closed or self._owes_cut or self._failing or not config.takes_runs:
+            return []
+        self._now_ms = now_ms
+        run = assign_plain(
+            parts,
+            config,
+            self.producers,
+            next_offset=self.log_end,
+            leader_epoch=leader_epoch,
+            now_ms=now_ms,
+        )
+        first_offsets = run.first_offsets
+        if not first_offsets:
+            return first_offsets
+        taken = parts[: len(first_offsets)]
+        segment = self._segments.all[-1]
+        position = segment.size
+        if run.size > config.segment_bytes or (
+            position and self._must_roll(segment, run.size, run.next_offset - 1, run.timestamp)
+        ):
+            take_back(taken)
+            return []
+        data = taken[0] if len(taken) == 1 else b"".join(taken)
+        try:
+            segment.append(data, run.first_last, run.timestamp, run.timestamp_offset)
+        except OSError:
+            take_back(taken)
+            return []
+        self._reader.tail.extend(first_offsets, position, run.positions)
+        if leader_epoch != self.epochs.latest and leader_epoch >= 0:
+            self.epochs.assign(leader_epoch, first_offsets[0])
+        for batch in run.of_producers:
+            self.producers.record(batch)
+        self.log_end = self.settled_end = run.next_offset
+        return first_offsets
 
     def append_as_follower(self, data: BytesLike, *, now_ms: int | None = None) -> AppendInfo:
         """Append batches as the leader sent them; a batch cut at the end is left out.

@@ -65,6 +65,8 @@ class LogConfig:
     """Age at which a segment is closed: what `max.compaction.lag.ms` allows, if that is less."""
     stamps: bool = field(init=False, default=False)
     """Whether the broker's clock replaces the producers' timestamps."""
+    takes_runs: bool = field(init=False, default=False)
+    """Whether a plain batch is appended as it is, and acknowledged without a flush."""
     offset_index_entries_max: int = field(init=False, default=0)
     time_index_entries_max: int = field(init=False, default=0)
 
@@ -85,6 +87,9 @@ class LogConfig:
         lag_ms = self.max_compaction_lag_ms if is_bounded else FOREVER
         derive(self, "roll_ms", min(self.segment_ms, lag_ms))
         derive(self, "stamps", self.timestamp_type is TimestampType.LOG_APPEND_TIME)
+        takes_runs = self.codec is None and not self.is_compacted and not self.stamps
+        takes_runs = takes_runs and self.timestamp_before_max_ms == self.flush_messages == FOREVER
+        derive(self, "takes_runs", takes_runs)
         derive(self, "offset_index_entries_max", self.segment_index_bytes // 8)
         # One slot stays free for the entry that a roll adds.
         derive(self, "time_index_entries_max", self.segment_index_bytes // 12 - 1)

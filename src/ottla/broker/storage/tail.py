@@ -25,6 +25,17 @@ class Tail:
             del offsets[:_KEPT]
             del self._positions[:_KEPT]
 
+    def extend(self, first_offsets: list[int], start: int, positions: list[int]) -> None:
+        """As `append`, for positions that count from `start`."""
+        if len(first_offsets) == 1:
+            self.append(first_offsets[0], start + positions[0])
+            return
+        self._offsets.extend(first_offsets)
+        self._positions.extend([start + position for position in positions])
+        if len(self._offsets) > 2 * _KEPT:
+            del self._offsets[:-_KEPT]
+            del self._positions[:-_KEPT]
+
     def clear(self) -> None:
         self._offsets = array("q")
         self._positions = array("q")
