@@ -28,6 +28,8 @@ from ottla.broker.api.api import (
     response_type,
 )
 from ottla.broker.api.api_versions import versions_response
+from ottla.broker.api.plain_produce import PutOff, plain_produces
+from ottla.broker.api.produce import replicating
 from ottla.broker.api.registry import Registry
 from ottla.broker.errors import BrokerError
 from ottla.protocol.kafka import codec
@@ -128,7 +130,10 @@ class Later:
 
 
 class Dispatcher:
-    """Finds and runs handlers. One per broker, shared by all connections; stateless."""
+    """Finds and runs handlers. One per broker, shared by all connections.
+
+    Its state is what `put_off` took and `append_put_off` did not do yet: nothing between two turns.
+    """
 
     def __init__(self, registry: Registry, services: Services) -> None:
         self._registry = registry
@@ -139,6 +144,40 @@ class Dispatcher:
             first, last = api.versions
             for version in range(first, last + 1):
                 self._routes[api.key << 16 | version] = _route(api, version)
+
+        self._plain = plain_produces(services)
+        self.put_off: Callable[[memoryview], PutOff | None] = _handled_now
+        if self._plain is not None:
+            self.put_off = self._plain.put_off
+
+    def append_put_off(self, now: float) -> None:
+        """Do what was put off, for all connections. Then each `PutOff` is to be settled."""
+        if self._plain is not None:
+            self._plain.append(now)
+
+    def settle(
+        self, request: PutOff, connection: ConnectionContext, now: float
+    ) -> "Parts | Later | None":
+        """As `call`, for a request that was put off."""
+        if request.partition is None:
+            return self.call(request.frame, connection, now)
+        if request.is_committed:
+            return [request.response()] if request.shape.acks else None
+        version, _, client_id, body = decode_request_header(request.frame)[1:]
+        route = self._routes[ApiKey.PRODUCE << 16 | version]
+        message = route.decode(version, request.frame, body)
+        ctx = RequestContext(
+            version, request.correlation_id, client_id, now, connection, self._services
+        )
+        parked = replicating(
+            message,
+            ctx,
+            request.partition,
+            leader_epoch=request.leader_epoch,
+            first_offset=request.first_offset,
+            end=request.end,
+        )
+        return Later(self, route, message, ctx, parked)
 
     def call(
         self, frame: memoryview, connection: ConnectionContext, now: float
@@ -224,6 +263,10 @@ class Dispatcher:
         except ValueError:
             raise RequestRefused(f"unknown API key {key}") from None
         raise RequestRefused(f"{name} version {version} is not served")
+
+
+def _handled_now(_frame: memoryview) -> None:
+    """Where nothing is put off."""
 
 
 def _route(api: Api, version: int) -> _Route:

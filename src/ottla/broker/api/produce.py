@@ -63,11 +63,15 @@ class _Waiting:
     __slots__ = ("end", "leader_epoch", "partition", "response")
 
     def __init__(
-        self, partition: "Partition", end: int, response: PartitionProduceResponse
+        self,
+        partition: "Partition",
+        end: int,
+        response: PartitionProduceResponse,
+        leader_epoch: int,
     ) -> None:
         self.partition = partition
         self.end = end
-        self.leader_epoch = partition.leader_epoch
+        self.leader_epoch = leader_epoch
         self.response = response
 
     @property
@@ -170,7 +174,8 @@ def handle(request: ProduceRequest, ctx: RequestContext) -> ProduceResponse | Pa
             answer.log_append_time_ms = info.log_append_time_ms
             answer.log_start_offset = info.log_start
             if acks == ALL:
-                waiting.append(_Waiting(partition, info.last_offset + 1, answer))
+                end = info.last_offset + 1
+                waiting.append(_Waiting(partition, end, answer, partition.leader_epoch))
             elif acks and partition.log.settled_end <= info.last_offset:
                 waiting.append(_Settling(partition, answer))
         topics.append(TopicProduceResponse(name=name, partition_responses=answers))
@@ -186,6 +191,28 @@ def handle(request: ProduceRequest, ctx: RequestContext) -> ProduceResponse | Pa
         if not _all_committed(waiting) or _below_min_isr(waiting):
             return parked
     return response
+
+
+def replicating(
+    request: ProduceRequest,
+    ctx: RequestContext,
+    partition: "Partition",
+    *,
+    leader_epoch: int,
+    first_offset: int,
+    end: int,
+) -> Parked:
+    """The parked answer to a request whose one batch was appended under `leader_epoch`."""
+    (topic,) = request.topic_data
+    (data,) = topic.partition_data
+    answer = PartitionProduceResponse(
+        index=data.index, base_offset=first_offset, log_start_offset=partition.log.log_start
+    )
+    waiting = _Waiting(partition, end, answer, leader_epoch)
+    response = ProduceResponse(
+        responses=[TopicProduceResponse(name=topic.name, partition_responses=[answer])]
+    )
+    return _Replicating(response, [waiting], ctx.now + request.timeout_ms / 1000, ctx)
 
 
 def _all_committed(waiting: list[_Waiting | _Settling]) -> bool:

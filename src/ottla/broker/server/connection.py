@@ -12,13 +12,13 @@ The reader and the writer end together: at the peer's end, a lost connection, a 
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from operator import length_hint
 
 import trio
 
 from ottla.broker.api.api import ConnectionContext, HangUp
 from ottla.broker.api.dispatch import Dispatcher, Later, Parts
+from ottla.broker.api.plain_produce import PutOff
 from ottla.broker.server.request_memory import RequestShare
 from ottla.protocol.kafka.errors import FrameTooLarge, ProtocolError
 from ottla.protocol.kafka.framing import FrameReader
@@ -77,9 +77,11 @@ class Connection:
         "_context",
         "_dispatcher",
         "_events",
+        "_flush_bytes",
         "_frames",
         "_idle",
         "_limits",
+        "_put_off",
         "_queue",
         "_queued_bytes",
         "_room",
@@ -108,13 +110,15 @@ class Connection:
         self._dispatcher = dispatcher
         self._context = context
         self._limits = limits
+        self._flush_bytes = min(FLUSH_BYTES, limits.max_queued_bytes)
         self._events = events
         self._frames = FrameReader(limits.max_frame)
         self._queue: deque[Parts | Later] = deque()
         self._queued_bytes = 0
         self._idle = trio.lowlevel.ParkingLot()  # the writer, when nothing is queued
         self._room = trio.lowlevel.ParkingLot()  # the reader, when too much is
-        self._todo: Iterator[memoryview] = iter(())  # frames of the last receive
+        self._todo: Iterator[memoryview | PutOff] = iter(())  # frames of the last receive
+        self._put_off: list[PutOff] = []  # of them; behind those that are answered
         self._awaited: Later | None = None  # what the reader waits for before the next of them
         self._start: Callable[..., None] = _cannot_start
         self._running = 0  # replies that a handler is working on
@@ -180,21 +184,45 @@ class Connection:
     async def _read_frames(self, start: Callable[..., None]) -> None:
         self._start = start
         receive_while = self._stream.receive_while
-        while await receive_while(self._frames.buffer, self._take):
+        while await receive_while(self._frames.buffer, self._take, self._settle):
             await self._wait_and_handle()
         if self._frames.pending:
             self._refuse("closed in the middle of a request", "", self._limits.max_frame)
 
-    def _take(self, count: int) -> bool:
-        """Handle the frames that came; False when it takes waiting before more can be read."""
+    def _take(self, count: int) -> bool | None:
+        """Handle the frames that came; False when it takes waiting before more can be read.
+
+        None: it does not, but some were put off and are for `_settle`.
+        """
         frames = self._frames.received(count)
         self._todo = iter(frames)
         share = self._share
-        if share is None:
-            return self._handle()
-        if frames:
+        if share is not None and frames:
             share.completed()
-        return self._handle() and share.may_read(self._frames.begun)
+        self.last_active = trio.current_time()
+        try:
+            may_go_on = self._handle()
+        except BaseException:
+            self._dispatcher.append_put_off(self.last_active)  # nothing stays behind
+            raise
+        if not self._put_off:
+            return may_go_on and (share is None or share.may_read(self._frames.begun))
+        if may_go_on:
+            return None
+        self._append_put_off()
+        return False
+
+    def _settle(self) -> bool:
+        """Answer what was put off; False when it takes waiting before more can be read."""
+        self._append_put_off()
+        share = self._share
+        return self._handle() and (share is None or share.may_read(self._frames.begun))
+
+    def _append_put_off(self) -> None:
+        """Do what was put off, and have it answered next."""
+        self._dispatcher.append_put_off(self.last_active)
+        done, self._put_off = self._put_off, []
+        self._todo = iter([*done, *self._todo])
 
     async def _wait_and_handle(self) -> None:
         """Wait for what the reader waits for, then handle the other frames of that receive."""
@@ -215,48 +243,73 @@ class Connection:
         while True:
             later, self._awaited = self._awaited, None
             if later is not None:
-                await self._finish_now(later, self._start)
+                await self._finish_now(later)
             elif self._has_room():
                 await trio.lowlevel.checkpoint()  # its turn was over
             await self._wait_room()
-            if self._handle():
+            self.last_active = trio.current_time()
+            is_done = self._handle()
+            if self._put_off:
+                self._append_put_off()
+            elif is_done:
                 return
 
     def _handle(self) -> bool:
         """Handle frames until all are; False when it takes waiting, or others have their turn."""
-        call = self._dispatcher.call
+        dispatcher = self._dispatcher
+        put_off = dispatcher.put_off
         context = self._context
-        limits = self._limits
-        flush_bytes = min(FLUSH_BYTES, limits.max_queued_bytes)
-        start = self._start
-        now = trio.current_time()
-        self.last_active = now
+        now = self.last_active
         out: Parts = []
         out_bytes = 0
-        for frame in islice(self._todo, TURN_REQUESTS):
-            answer = call(frame, context, now)
-            if answer is None:
-                continue
-            if type(answer) is list:
-                out += answer
-                out_bytes += len(answer[0])
-                if out_bytes < flush_bytes:
+        left = TURN_REQUESTS
+        try:
+            while left and (item := next(self._todo, None)) is not None:
+                if type(item) is PutOff:
+                    answer = dispatcher.settle(item, context, now)
+                else:
+                    left -= 1
+                    frame: memoryview = item  # type: ignore[assignment]  # it is no PutOff
+                    request = put_off(frame)
+                    if request is not None:
+                        self._put_off.append(request)
+                        continue
+                    if self._put_off:
+                        # It must find what the requests before it did.
+                        self._todo = iter([frame, *self._todo])
+                        self._append_put_off()
+                        continue
+                    answer = dispatcher.call(frame, context, now)
+                if answer is None:
                     continue
-            self._send_or_queue(out, start)
-            out, out_bytes = [], 0
-            if type(answer) is Later:
-                if self._share is not None:
-                    answer.size = len(frame)
-                    self._share.owe(answer.size)
-                if answer.must_wait:
-                    self._awaited = answer
+                if type(answer) is list:
+                    out += answer
+                    out_bytes += len(answer[0])
+                    if out_bytes < self._flush_bytes:
+                        continue
+                self._send_or_queue(out)
+                out, out_bytes = [], 0
+                if type(answer) is Later and not self._park(answer, len(item)):
                     return False
-                self._enqueue(answer, start)
-            if not self._has_room():
-                return False
+                if not self._has_room():
+                    return False
+        except (HangUp, ProtocolError):
+            self._send_or_queue(out)  # what was asked before is answered
+            raise
         if out:
-            self._send_or_queue(out, start)
+            self._send_or_queue(out)
         return self._has_room() and not length_hint(self._todo)
+
+    def _park(self, later: Later, size: int) -> bool:
+        """A reply that is not there yet; False when the next request has to wait for it."""
+        if self._share is not None:
+            later.size = size
+            self._share.owe(size)
+        if later.must_wait:
+            self._awaited = later
+            return False
+        self._enqueue(later)
+        return True
 
     def _has_room(self) -> bool:
         limits = self._limits
@@ -269,7 +322,7 @@ class Connection:
         while not self._has_room():
             await self._room.park()
 
-    async def _finish_now(self, later: Later, start: Callable[..., None]) -> None:
+    async def _finish_now(self, later: Later) -> None:
         self._running += 1
         parts = await later.finish()
         self._running -= 1
@@ -277,24 +330,32 @@ class Connection:
             self._share.settle(later.size)
         self.last_active = trio.current_time()
         if parts is not None:
-            self._send_or_queue(parts, start)
+            self._send_or_queue(parts)
 
-    def _send_or_queue(self, parts: Parts, start: Callable[..., None]) -> None:
+    def _send_or_queue(self, parts: Parts) -> None:
         """Send replies when nothing is owed before them, else put them behind it."""
         if not parts:
             return
-        parts = _joined(parts)
         if not self._writing and not self._queue:
-            parts = self._send_nowait(parts)
+            part = parts[0]
+            if len(parts) == 1 and type(part) is bytes:
+                sent = self._stream.send_nowait(part)
+                if sent == len(part):
+                    return
+                parts = [memoryview(part)[sent:]]
+            else:
+                parts = self._send_nowait(_joined(parts))
+        else:
+            parts = _joined(parts)
         if parts:
             self._queued_bytes += _memory(parts)
-            self._enqueue(parts, start)
+            self._enqueue(parts)
 
-    def _enqueue(self, item: "Parts | Later", start: Callable[..., None]) -> None:
+    def _enqueue(self, item: "Parts | Later") -> None:
         self._queue.append(item)
         if not self._writer_started:
             self._writer_started = True
-            start(self._write)
+            self._start(self._write)
         else:
             self._idle.unpark()
 
