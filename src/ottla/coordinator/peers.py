@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 import trio
 
 from ottla.coordinator.calling import PAUSE_MAX_S, Calling
-from ottla.coordinator.entrance import HELLO_TIMEOUT_S, Entrance, receive_frames
+from ottla.coordinator.entrance import HELLO_TIMEOUT_S, Entrance
 from ottla.coordinator.peer_security import PeerSecurity
 from ottla.protocol.peer.codec import FORMAT_VERSION, decode, encode
 from ottla.protocol.peer.errors import ProtocolError
@@ -347,9 +347,17 @@ class Peers:
             caller = await self._entrance.meet(plain)
             stream, frames = caller.stream, caller.frames
             member = self._admit(caller.hello, stream)
-            while True:
-                self._deliver(member, frames)
-                frames = await receive_frames(stream, caller.reader)
+            self._deliver(member, frames)
+            reader = caller.reader
+
+            def take(count: int) -> bool:
+                received = reader.received(count)
+                if received:
+                    self._deliver(member, received)
+                return True
+
+            # No switch to this task for what comes: many messages make one write.
+            await stream.receive_while(reader.buffer, take)
         except ProtocolError as problem:
             self._entrance.tell_refused(stream, problem)
         except ConnectionLost:
