@@ -52,10 +52,10 @@ def readers(history: History, readers: list[Reader], healed_at: float) -> list[s
 
 
 def _is_behind(history: History, reader: Reader) -> bool:
-    acked = history.acked.get(reader.tp)
-    return (
-        bool(acked) and reader.tp not in history.excused and reader.position <= max(acked.values())
-    )
+    """What was acknowledged, or seen by others, is yet to come; nearby it comes later."""
+    acked, seen = history.acked.get(reader.tp, {}), history.content.get(reader.tp, {})
+    last = max(max(acked.values(), default=-1), max(seen, default=-1))
+    return reader.tp not in history.excused and reader.position <= last
 
 
 def group(

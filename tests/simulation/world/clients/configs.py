@@ -61,6 +61,7 @@ _ATTRIBUTES = {
     "max.message.bytes": "max_message_bytes",
     "index.interval.bytes": "index_interval_bytes",
 }
+_IN_THE_WAY = {"min.insync.replicas", "max.message.bytes"}
 _DEFAULTS_OF_TOPICS = {"log.segment.bytes": "segment.bytes", "log.retention.ms": "retention.ms"}
 _PLAIN_TOPICS = {"safe", "loose"}  # have nothing of their own but what is set here
 
@@ -113,9 +114,14 @@ class ConfigAdmin:
         return BROKER_VALUES if name.isdigit() else TOPIC_VALUES
 
     async def finish(self) -> None:
-        """Set what was touched once more, to what lets everybody write, until it is answered."""
+        """Set what is uncertain once more, and what may keep somebody from writing.
+
+        What was answered stays: brokers that started since have to know it.
+        """
         await trio.sleep(_SETTLED_S)
         for setting in list(self._settings.values()):
+            if not setting.maybe and setting.key not in _IN_THE_WAY:
+                continue
             value: str | None = self._values(setting.name)[setting.key][-1]
             if setting.name.isdigit() and self._port.rng.random() < 0.5:
                 value = None  # what all brokers have counts again
