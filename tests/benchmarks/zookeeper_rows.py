@@ -7,7 +7,7 @@ import socket
 import statistics
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from tests.benchmarks.zookeeper_wire import (
     close_frame,
     connect_frame,
     get_data_frame,
-    wait_for_client,
 )
 
 NODES = 128
@@ -67,7 +66,7 @@ class Plan:
     home: Path
     libs: Path
     sizes: Sequence[int] = (1, 3, 5)
-    seconds: float = 4.0
+    seconds: float = 3.0
     warmup: float = 25.0
     slices: int = 2
     quick: bool = False
@@ -182,25 +181,28 @@ def row_of(group: str, name: str, ours: Sample, theirs: Sample, target: float) -
     )  # fmt: skip
 
 
-def requests(plan: Plan) -> Iterator[Row]:
-    """Reads and writes by members, share of reads, size of values, connections and in flight."""
-    for size in plan.sizes:
-        with pair(plan, size, "requests") as both:
-            started(both, plan)
-            each = plan.seconds / plan.slices
-            for value_bytes in plan.values:
-                for share in plan.read_shares:
-                    for shape in plan.shapes:
-                        name = (
-                            f"{size} members, {share:.0%} reads, {value_bytes} B,"
-                            f" {shape[0]} x {shape[1]}"
-                        )
-                        what = (shape, share, value_bytes, each)
-                        ours, theirs = compared(
-                            both, plan, lambda ensemble, what=what: load(ensemble, *what)
-                        )
-                        target = READS_TARGET if share == 1 else WRITES_TARGET
-                        yield row_of("requests", name, ours, theirs, target)
+def combinations(plan: Plan) -> Iterator[tuple[int, float, tuple[int, int]]]:
+    """Size of values, share of reads, shape of the load. Larger values in the first shape alone."""
+    for number, value_bytes in enumerate(plan.values):
+        for share in plan.read_shares:
+            for shape in plan.shapes[: 1 if number else None]:
+                yield value_bytes, share, shape
+
+
+def requests(plan: Plan, both: Pair) -> Iterator[Row]:
+    """Reads and writes by share of reads, size of values, connections and requests in flight."""
+    each = plan.seconds / plan.slices
+    who = members(both[OTTLA].size)
+    for value_bytes, share, shape in combinations(plan):
+        what = (shape, share, value_bytes, each)
+        ours, theirs = compared(both, plan, lambda ensemble, what=what: load(ensemble, *what))
+        name = f"{who}, {share:.0%} reads, {value_bytes} B, {shape[0]} x {shape[1]}"
+        target = READS_TARGET if share == 1 else WRITES_TARGET
+        yield row_of("requests", name, ours, theirs, target)
+
+
+def members(size: int) -> str:
+    return f"{size} members" if size > 1 else "1 member"
 
 
 def million(plan: Plan) -> Iterator[Row]:
@@ -265,35 +267,32 @@ def grow(ensemble: Ensemble, count: int) -> Sample:
     return total
 
 
-def watches(plan: Plan) -> Iterator[Row]:
+def watches(plan: Plan, both: Pair) -> Iterator[Row]:
     """One change told to many clients: from the write's send to the last client's event."""
-    for size in (1, 3) if not plan.quick else (1,):
-        with pair(plan, size, "watches") as both:
-            started(both, plan)
-            taken: dict[str, list[float]] = {kind: [] for kind in both}
-            cpu = dict.fromkeys(both, 0.0)
-            rounds = 5 if plan.quick else 20
-            for kind, ensemble in both.items():
-                fans = _Fans(ensemble, plan.watchers)
-                try:
-                    fans.round()  # the first is a warm-up
-                    before = ensemble.cpu_s()
-                    taken[kind] = [fans.round() for _ in range(rounds)]
-                    cpu[kind] = ensemble.cpu_s() - before
-                finally:
-                    fans.close()
-            scale = 100_000 / (rounds * plan.watchers)
-            yield Row(
-                "watches",
-                f"{size} members, {plan.watchers} clients watch one znode: write to last event",
-                "ms",
-                statistics.median(taken[OTTLA]) * 1000,
-                statistics.median(taken[ZOOKEEPER]) * 1000,
-                more_is_better=False,
-                target=2,
-                ottla_cpu=cpu[OTTLA] * scale,
-                zookeeper_cpu=cpu[ZOOKEEPER] * scale,
-            )
+    taken: dict[str, list[float]] = {kind: [] for kind in both}
+    cpu = dict.fromkeys(both, 0.0)
+    rounds = 5 if plan.quick else 20
+    for kind, ensemble in both.items():
+        fans = _Fans(ensemble, plan.watchers)
+        try:
+            fans.round()  # the first is a warm-up
+            before = ensemble.cpu_s()
+            taken[kind] = [fans.round() for _ in range(rounds)]
+            cpu[kind] = ensemble.cpu_s() - before
+        finally:
+            fans.close()
+    scale = 100_000 / (rounds * plan.watchers)
+    yield Row(
+        "watches",
+        f"{members(both[OTTLA].size)}, {plan.watchers} clients watch a znode: write to last event",
+        "ms",
+        statistics.median(taken[OTTLA]) * 1000,
+        statistics.median(taken[ZOOKEEPER]) * 1000,
+        more_is_better=False,
+        target=2,
+        ottla_cpu=cpu[OTTLA] * scale,
+        zookeeper_cpu=cpu[ZOOKEEPER] * scale,
+    )
 
 
 class _Fans:
@@ -350,17 +349,14 @@ def _frame(sock: socket.socket) -> bytes:
     return data[4:]
 
 
-def sessions(plan: Plan) -> Iterator[Row]:
+def sessions(plan: Plan, both: Pair) -> Iterator[Row]:
     """Connections that open a session and end it, 32 at a time."""
-    for size in plan.sizes:
-        with pair(plan, size, "sessions") as both:
-            started(both, plan)
-            for ensemble in both.values():
-                _open_and_close(ensemble, plan.seconds)  # warm-up
-            ours, theirs = compared(
-                both, plan, lambda e: _open_and_close(e, plan.seconds / plan.slices)
-            )
-            yield row_of("sessions", f"{size} members, opened and closed", ours, theirs, 2)
+    for ensemble in both.values():
+        _open_and_close(ensemble, plan.seconds)  # warm-up
+    ours, theirs = compared(both, plan, lambda e: _open_and_close(e, plan.seconds / plan.slices))
+    yield row_of(
+        "sessions", f"{members(both[OTTLA].size)}, sessions opened and closed", ours, theirs, 2
+    )
 
 
 def _open_and_close(ensemble: Ensemble, seconds: float, at_once: int = 32) -> Sample:
@@ -415,102 +411,36 @@ def _open_and_close(ensemble: Ensemble, seconds: float, at_once: int = 32) -> Sa
         poller.close()
 
 
-def start(plan: Plan) -> Iterator[Row]:
-    """From the command to the first session (which is a committed write), and memory."""
-    for size in plan.sizes:
-        taken: dict[str, list[float]] = {OTTLA: [], ZOOKEEPER: []}
-        empty: dict[str, list[float]] = {}
-        loaded: dict[str, list[float]] = {}
-        runs = 1 if plan.quick else 5
-        for number in range(runs):
-            with pair(plan, size, f"start-{number}") as both:
-                for kind, ensemble in both.items():
-                    taken[kind].append(ensemble.start())
-                    if number < runs - 1:
-                        ensemble.stop()
-                if number < runs - 1:
-                    continue
-                time.sleep(2 if plan.quick else 10)
-                empty = {kind: e.resident_mb() for kind, e in both.items()}
-                for kind, ensemble in both.items():
-                    fill(ensemble, plan.values)
-                    for share in (0.0, 1.0):
-                        load(ensemble, (32, 16), share, 100, max(plan.warmup / 2, 1))
-                    loaded[kind] = ensemble.resident_mb()
-        for what, unit, values in (
-            ("start to the first session", "s", taken),
-            ("memory of a member, empty", "MB", empty),
-            ("memory of a member, after load", "MB", loaded),
-        ):
-            yield Row(
-                "start", f"{size} members: {what}", unit,
-                statistics.median(values[OTTLA]), statistics.median(values[ZOOKEEPER]),
-                more_is_better=False, target=2,
-            )  # fmt: skip
-
-
-def failover(plan: Plan) -> Iterator[Row]:
-    """The leader is killed while clients write: the longest time without a write."""
-    for tick_ms in (2000,) if plan.quick else (2000, 200):
-        gaps: dict[str, list[float]] = {OTTLA: [], ZOOKEEPER: []}
-        for number in range(1 if plan.quick else 3):
-            with pair(plan, 3, f"failover-{tick_ms}-{number}", tick_ms=tick_ms) as both:
-                for kind, ensemble in both.items():
-                    ensemble.start()
-                    fill(ensemble, (100,))
-                    load(ensemble, (32, 16), 0.0, 100, max(plan.warmup / 5, 1))
-                    gaps[kind].append(_longest_gap(ensemble))
-                    ensemble.stop()
-        yield Row(
-            "failover", f"3 members, tickTime {tick_ms}, kill -9 of the leader: without writes",
-            "s", statistics.median(gaps[OTTLA]), statistics.median(gaps[ZOOKEEPER]),
-            more_is_better=False, target=2,
-        )  # fmt: skip
-
-
-def _longest_gap(ensemble: Ensemble) -> float:
-    """One client per survivor, taking turns; each comes back as soon as it is let in."""
-    leader = ensemble.leader()
-    ports = [port for index, port in enumerate(ensemble.ports) if index != leader]
-    path = paths_of(100)[0]
-    clients: list[Client | None] = [Client(port, 2.0) for port in ports]
-    for client in clients:
-        assert client is not None
-        client.set_data(path, bytes(100))
-    ensemble.kill(leader)
-    killed_at = last = time.monotonic()
-    longest = 0.0
-    # A member that has not noticed yet may still answer, so the longest pause counts, not the first
-    # write; a second without a longer one ends the search.
-    while not longest or last < killed_at + longest + 1.0:
-        if time.monotonic() > killed_at + 60:
-            raise TimeoutError("no write succeeds after the leader's end")
-        for index, client in enumerate(clients):
-            try:
-                if client is None:
-                    client = clients[index] = wait_for_client(ports[index], 0.0)
-                client.set_data(path, bytes(100))
-            except (OSError, Unexpected):
-                if client is not None:
-                    client.socket.close()
-                clients[index] = None
-                continue
-            done = time.monotonic()
-            longest = max(longest, done - last)
-            last = done
-    for client in clients:
-        if client is not None:
-            client.close()
-    return longest
-
-
-GROUPS: dict[str, Callable[[Plan], Iterator[Row]]] = {
+SERVED: Mapping[str, Callable[[Plan, Pair], Iterator[Row]]] = {
     "requests": requests,
-    "million": million,
     "watches": watches,
     "sessions": sessions,
-    "start": start,
-    "failover": failover,
 }
+"""Groups that need two ensembles of each size, filled and warm."""
 
-__all__ = ["GROUPS", "Plan", "Row", "fill", "grow", "load", "paths_of"]
+
+def served(plan: Plan, names: Sequence[str]) -> Iterator[Row]:
+    """The rows of these groups for each size, of ensembles that are started once."""
+    for size in plan.sizes:
+        with pair(plan, size, "served") as both:
+            started(both, plan)
+            for name in names:
+                yield from SERVED[name](plan, both)
+
+
+__all__ = [
+    "SERVED",
+    "WRITES_TARGET",
+    "Pair",
+    "Plan",
+    "Row",
+    "combinations",
+    "fill",
+    "grow",
+    "load",
+    "members",
+    "million",
+    "pair",
+    "paths_of",
+    "served",
+]

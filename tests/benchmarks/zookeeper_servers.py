@@ -131,11 +131,16 @@ class Ensemble:
         process.kill()
         process.wait(10)
 
+    def freeze(self, index: int) -> None:
+        """SIGSTOP: the process is there, and does nothing."""
+        self._processes[index].send_signal(signal.SIGSTOP)
+
     def stop(self) -> None:
         """Ask all members to end, and see that they do."""
         for process in self._processes.values():
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
+                process.send_signal(signal.SIGCONT)  # in case it is frozen
         deadline = time.monotonic() + 15
         for process in self._processes.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
