@@ -99,6 +99,10 @@ class EnsembleChecker:
             member = node.handle.node
             member._core.check()
             member.tree.check()
+            member.watches.check()
+            if member._leading is not None:
+                member._leading._decider.check()
+                member._leading._tracker.check()
             if member.role == "leader":
                 leader = self._leaders.setdefault(member.epoch, node.name)
                 if leader != node.name:
@@ -251,6 +255,9 @@ class BrokerChecker:
             services = node.handle.services
             services.metadata.check()
             services.groups.check()
+            services.fetch_sessions.check()
+            if (cluster := services.controller.state) is not None:
+                cluster.check()
             for partition in services.partitions:
                 partition.check()
                 copies.setdefault(partition.tp, {})[_number(node)] = partition
