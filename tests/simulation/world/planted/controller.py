@@ -5,8 +5,10 @@ from dataclasses import replace
 from ottla.broker.controller import alter_partition, decisions, elections
 from ottla.broker.controller.ledger import Ledger
 from ottla.broker.controller.observer import Observer
+from ottla.broker.controller.state import ControllerState
 from ottla.broker.ensemble import paths
 from ottla.broker.ensemble.client import check_op
+from ottla.broker.ids import TopicPartition
 from tests.simulation.world.planted.bugs import Patch, planted
 
 _ANY_VERSION = -1
@@ -94,3 +96,17 @@ def _restarts_unseen() -> list[Patch]:
         return {}
 
     return [(Observer, "_take_states", take)]
+
+
+@planted("the controller counts a topic that is gone among what its brokers have")
+def _gone_topics_counted() -> list[Patch]:
+    original = ControllerState.forget_topic
+
+    def forget(self, name: str) -> None:
+        topic = self.topics.get(name)
+        original(self, name)
+        for at, assignment in topic.assignments.items() if topic is not None else ():
+            for replica in assignment.replicas:
+                self._by_broker[replica][TopicPartition(name, at)] = None
+
+    return [(ControllerState, "forget_topic", forget)]

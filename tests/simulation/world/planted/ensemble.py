@@ -19,7 +19,7 @@ from ottla.coordinator.tree.decide import Decider
 from ottla.coordinator.tree.pending import Overlay
 from ottla.coordinator.tree.sessions import SessionTracker
 from ottla.coordinator.tree.tree import Tree
-from ottla.coordinator.tree.watches import Watches
+from ottla.coordinator.tree.watches import Watches, _Table
 from ottla.protocol.zookeeper.jute import Reader, put_string
 from ottla.protocol.zookeeper.opcodes import OpCode
 from tests.simulation.world.planted.bugs import Patch, planted
@@ -211,6 +211,19 @@ def _watch_after_the_read() -> list[Patch]:
         return data + late
 
     return [(Connection, "send_event", send_event), (Connection, "take_out", take_out)]
+
+
+@planted("recursive watches are counted on when they are gone")
+def _gone_recursive_watches_counted() -> list[Patch]:
+    original = _Table.drop
+
+    def drop(self, path: str, session_id: int, modes: int) -> bool:
+        counted = self.recursive
+        had = original(self, path, session_id, modes)
+        self.recursive = counted
+        return had
+
+    return [(_Table, "drop", drop)]
 
 
 @planted("watches that move to another member forget what they waited for: setWatches' zxid")
