@@ -95,6 +95,7 @@ class BrokerLink:
         self._backoff_s = 0.0
         self._next_attempt = float("-inf")
         self._closed = False
+        self._ended = 0  # how often somebody disconnected it
 
     @property
     def is_connected(self) -> bool:
@@ -109,12 +110,25 @@ class BrokerLink:
         deadline = trio.current_time() + timeout_s
         connection: _Connection | None = None
         with trio.move_on_at(deadline) as scope:
-            connection = await self._connected()
+            connection = self._connection or await self._connected()
             return await self._exchange(connection, message, version)
         assert scope.cancelled_caught
         if connection is not None:
             self._lose(connection, "a request ran out of time")
         raise LinkLost(f"{self.address} did not answer within {timeout_s:g} s")
+
+    async def request_unbounded(self, message: Message, version: int) -> Message:
+        """As `request`, for a caller that bounds the time itself and calls `disconnect` then.
+
+        One timer for many requests costs much less than one for each.
+        """
+        connection = self._connection
+        if connection is None:
+            ended = self._ended
+            connection = await self._connected()
+            if ended != self._ended:
+                raise LinkLost(f"{self.address}: disconnected")
+        return await self._exchange(connection, message, version)
 
     def close(self) -> None:
         """Close for good; waiting requests get LinkLost."""
@@ -125,8 +139,10 @@ class BrokerLink:
     def disconnect(self) -> None:
         """Close the present connection, if any; the next request opens another.
 
-        For a caller that no longer wants an answer which would hold up those behind it.
+        For a caller that no longer wants an answer which would hold up those behind it. Requests
+        that wait get LinkLost, also those of `request_unbounded` that wait for a connection.
         """
+        self._ended += 1
         if self._connection is not None:
             self._lose(self._connection, "disconnected")
 

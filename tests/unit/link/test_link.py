@@ -103,6 +103,25 @@ async def test_a_request_out_of_time_is_lost_and_the_next_one_connects_anew(auto
         link.close()
 
 
+async def test_a_disconnect_ends_a_request_without_a_timer(autojump_clock):
+    async with serving(ECHO) as served:
+        link = link_to(served)
+        for pause_s in (0, 1):  # before there is a connection, and while the answer is awaited
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_cut_after, link, pause_s)
+                with pytest.raises(LinkLost, match="disconnected"):
+                    await link.request_unbounded(beat(1, 60), 4)
+        answer = await link.request_unbounded(beat(2), 4)
+        assert answer.throttle_time_ms == 2
+        link.close()
+
+
+async def _cut_after(link: BrokerLink, seconds: float) -> None:
+    if seconds:
+        await trio.sleep(seconds)
+    link.disconnect()
+
+
 async def test_everybody_who_waits_learns_of_a_loss(autojump_clock):
     async with serving(ECHO) as served:
         link = link_to(served)

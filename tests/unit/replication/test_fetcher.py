@@ -62,16 +62,20 @@ class Link:
     answers: list[FetchResponse | OSError] = field(default_factory=list)
     requests: list[FetchRequest] = field(default_factory=list)
     more: trio.Event = field(default_factory=trio.Event)
+    cuts: int = 0
 
     def put(self, answer: FetchResponse) -> None:
         self.answers.append(answer)
         self.more.set()
 
-    async def request(self, message, *, version, timeout_s):
+    async def request_unbounded(self, message, version):
         self.requests.append(message)
+        cuts = self.cuts
         while not self.answers:
             self.more = trio.Event()
             await self.more.wait()
+            if self.cuts != cuts:
+                raise LinkLost("disconnected")
         answer = self.answers.pop(0)
         await trio.sleep(0.01)
         if isinstance(answer, OSError):
@@ -79,7 +83,8 @@ class Link:
         return answer
 
     def disconnect(self) -> None:
-        pass
+        self.cuts += 1
+        self.more.set()
 
     def close(self) -> None:
         pass
@@ -198,6 +203,17 @@ async def test_lost_link_begins_again_with_everything(autojump_clock):
     link = Link([answer(), LinkLost("gone"), answer((0, b"ab")), answer()])
     await fetched(link, *some(2), seconds=4)
     assert [asked(request) for request in link.requests[2:4]] == [{0: 0, 1: 0}, {0: 2}]
+
+
+async def test_leader_that_does_not_answer_is_given_up_and_asked_anew(autojump_clock):
+    """After `replica.fetch.wait.max.ms` and `replica.socket.timeout.ms`."""
+    link = Link([answer()])
+    await fetched(link, *some(2), seconds=30 + 0.5 + BACKOFF_S)
+    assert [asked(request) for request in link.requests] == [{0: 0, 1: 0}, {}]
+    assert link.cuts == 1
+    link = Link([answer()])
+    await fetched(link, *some(2), seconds=30 + 0.5 + BACKOFF_S + 0.1)
+    assert [asked(request) for request in link.requests[2:]] == [{0: 0, 1: 0}]
 
 
 async def test_role_that_comes_while_the_broker_stops_is_taken_without_a_fetcher():

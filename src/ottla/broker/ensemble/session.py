@@ -72,8 +72,11 @@ class SessionKeeper:
         self._next_xid = 1
         self._waiting: deque[Reply[object]] = deque()
         self._sent: deque[Reply[object]] = deque()
+        self._stream: Stream | None = None  # while the writer has nothing to do
+        self._rest = b""  # what a full socket would not take
         self._wake_writer = trio.Event()
         self._heard_at = 0.0
+        self._sent_at = 0.0
         self._ping_due = False
         self._closing = False
 
@@ -86,7 +89,10 @@ class SessionKeeper:
             reply.fail(ConnectionLoss())
         else:
             self._waiting.append(cast("Reply[object]", reply))
-            self._wake_writer.set()
+            if self._sent:
+                self._wake_writer.set()  # others may follow: they share one send
+            else:
+                self._send_now()
         return reply
 
     def close(self) -> Reply[None]:
@@ -170,7 +176,7 @@ class SessionKeeper:
         return received[1:]
 
     async def _exchange(self, stream: Stream, frames: FrameReader, rest: list[bytes]) -> None:
-        self._heard_at = trio.current_time()
+        self._heard_at = self._sent_at = trio.current_time()
         failure: OSError | ProtocolError | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write, stream)
@@ -197,43 +203,80 @@ class SessionKeeper:
                 return
 
     async def _write(self, stream: Stream) -> None:
-        """Send what is queued, all that is there at once; first of all re-arm the watches."""
-        parts = [
+        """Send what is queued, all that is there at once; first of all re-arm the watches.
+
+        A request that nobody waits before goes without this task (`_send_now`).
+        """
+        self._rest = b"".join(
             frame(RequestHeader(XID_SET_WATCHES, OpCode.SET_WATCHES).encode() + each.encode())
             for each in self.watches.rearm(self._last_zxid)
-        ]
-        while True:
-            self._wake_writer = trio.Event()
-            while self._waiting:
-                reply = self._waiting.popleft()
-                reply.xid = self._next_xid
-                self._next_xid = self._next_xid % 0x7FFFFFFF + 1
-                self._sent.append(reply)
-                parts.append(frame(RequestHeader(reply.xid, reply.opcode).encode() + reply.body))
-            if self._ping_due:
-                self._ping_due = False
-                parts.append(_PING)
-            if parts:
-                try:
-                    await stream.send_all(b"".join(parts))
-                except ConnectionLost:
-                    return  # the reader sees it too, and still takes the replies that came
-                parts = []
-            else:
-                await self._wake_writer.wait()
+        )
+        try:
+            while True:
+                self._wake_writer = trio.Event()
+                data = self._rest + self._take_waiting()
+                if data:
+                    self._rest = b""
+                    await stream.send_all(data)
+                else:
+                    self._stream = stream
+                    await self._wake_writer.wait()
+                    self._stream = None
+        except ConnectionLost:
+            return  # the reader sees it too, and still takes the replies that came
+        finally:
+            self._stream = None
+
+    def _take_waiting(self) -> bytes:
+        """What there is to send; it counts as sent."""
+        parts = []
+        while self._waiting:
+            reply = self._waiting.popleft()
+            reply.xid = self._next_xid
+            self._next_xid = self._next_xid % 0x7FFFFFFF + 1
+            self._sent.append(reply)
+            parts.append(frame(RequestHeader(reply.xid, reply.opcode).encode() + reply.body))
+        if self._ping_due:
+            self._ping_due = False
+            parts.append(_PING)
+        if parts:
+            self._sent_at = trio.current_time()
+        return b"".join(parts)
+
+    def _send_now(self) -> None:
+        """Send what is queued, without a switch to the writer where that is idle."""
+        stream = self._stream
+        if stream is None:
+            self._wake_writer.set()
+            return
+        data = self._take_waiting()
+        try:
+            sent = stream.send_nowait(data)
+        except ConnectionLost:
+            return  # the reader sees it
+        if sent < len(data):
+            self._rest = data[sent:]
+            self._stream = None
+            self._wake_writer.set()
 
     async def _watch_over(self, stream: Stream) -> None:
-        """Ping while idle; give a silent member up after two thirds of the session's timeout."""
+        """Ping while nothing is sent; give a silent member up after two thirds of the timeout."""
         interval_s = self.timeout_ms / 3000
+        pause_s = interval_s / 2
+        due = self._sent_at + pause_s
         while True:
-            await trio.sleep(interval_s / 2)
-            if trio.current_time() - self._heard_at >= 2 * interval_s:
+            await trio.sleep_until(due)
+            now = trio.current_time()
+            if now - self._heard_at >= 2 * interval_s:
                 self._events.warning("ensemble.member_silent", member=str(stream.peer))
                 stream.close()
                 return
-            # Also while the member talks: it is what we send that keeps the session.
-            self._ping_due = True
-            self._wake_writer.set()
+            due = self._sent_at + pause_s
+            if due <= now:
+                # Also while the member talks: it is what we send that keeps the session.
+                self._ping_due = True
+                self._send_now()
+                due = now + pause_s
 
     # --- what comes in ---------------------------------------------------------------------
 

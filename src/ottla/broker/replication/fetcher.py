@@ -5,6 +5,7 @@ lets each answer carry the divergence of histories (KIP-595's fields of Fetch v1
 does with an answer is the partition's business (`FollowedPartition`).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
@@ -172,7 +173,9 @@ class LeaderFetcher:
         self._session_id = 0
         self._session_epoch = 0
         self._changed = trio.Event()
-        self._in_flight: trio.CancelScope | None = None
+        self._patience = trio.CancelScope()  # ends when an answer takes too long
+        self._in_flight = False
+        self._interrupted = False
         self._connected = True
 
     def __len__(self) -> int:
@@ -199,22 +202,30 @@ class LeaderFetcher:
     def _interrupt(self) -> None:
         # A new partition must not wait for the end of a long poll that does not ask for it.
         self._changed.set()
-        if self._in_flight is not None:
-            self._in_flight.cancel()
+        if self._in_flight:
+            # The leader would answer the next request only after the abandoned long poll.
+            self._interrupted = True
+            self._link.disconnect()
 
     def close(self) -> None:
         self._link.close()
 
     async def run(self) -> None:
         """Fetch until cancelled."""
+        settings = self._settings
         while True:
-            if not self._followed:
-                self._changed = trio.Event()
-                await self._changed.wait()
-                continue
-            # Several partitions assigned in one turn go into one request.
-            await trio.lowlevel.checkpoint()
-            await self._round()
+            with trio.CancelScope() as self._patience:
+                while True:
+                    if self._followed:
+                        await self._round()
+                    else:
+                        self._changed = trio.Event()
+                        await self._changed.wait()
+            # Only the timer of the request ends the rounds.
+            self._in_flight = False
+            self._link.disconnect()
+            self._lost(f"no answer within {settings.wait_max + settings.socket_timeout:g} s")
+            await self._pause(settings.backoff)
 
     async def _round(self) -> None:
         now = trio.current_time()
@@ -223,33 +234,32 @@ class LeaderFetcher:
             await self._wait_for_retry(now)
             return
         settings = self._settings
-        response: FetchResponse | None = None
-        with trio.CancelScope() as scope:
-            self._in_flight = scope
-            try:
-                response = await self._link.request(
-                    request,
-                    version=FETCH_VERSION,
-                    timeout_s=settings.wait_max + settings.socket_timeout,
-                )
-            except OSError as error:
-                self._lost(str(error))
-                await self._pause(settings.backoff)
-            finally:
-                self._in_flight = None
-        if response is None:
-            if scope.cancelled_caught:
-                # The leader would answer the next request only after the abandoned long poll.
-                self._link.disconnect()
-                self._reset_session()
+        self._patience.deadline = now + settings.wait_max + settings.socket_timeout
+        self._in_flight, self._interrupted = True, False
+        try:
+            response: FetchResponse = await self._link.request_unbounded(request, FETCH_VERSION)
+        except OSError as error:
+            self._patience.deadline = math.inf
+            await self._give_up(str(error))
             return
+        finally:
+            self._in_flight = False
         self._connected = True
         self._take_session(response)
         if response.error_code == ErrorCode.NONE:
             await self._take(response)
         elif response.error_code not in SESSION_ERRORS:
+            self._patience.deadline = math.inf
             self._lost(ErrorCode(response.error_code).name)
             await self._pause(settings.backoff)
+
+    async def _give_up(self, reason: str) -> None:
+        """There is no answer, because the link broke, or was cut for the sake of a new request."""
+        if self._interrupted:
+            self._reset_session()
+        else:
+            self._lost(reason)
+            await self._pause(self._settings.backoff)
 
     def _lost(self, reason: str) -> None:
         self._reset_session()
@@ -263,6 +273,7 @@ class LeaderFetcher:
             await self._changed.wait()
 
     async def _wait_for_retry(self, now: float) -> None:
+        self._patience.deadline = math.inf
         await self._pause(max(min(self._retry_at.values(), default=now) - now, 0.01))
 
     # Sessions
@@ -379,6 +390,7 @@ class LeaderFetcher:
         To ask for an offset says that all before it is. The flushes run side by side; a partition
         whose flush takes very long is left out of the next requests.
         """
+        self._patience.deadline = math.inf
         with trio.move_on_after(self._settings.wait_max):
             for partition in partitions:
                 try:
@@ -430,6 +442,7 @@ class LeaderFetcher:
     async def _find_range(self, partition: FollowedPartition) -> None:
         """OFFSET_OUT_OF_RANGE: learn the leader's range and move into it."""
         epoch = partition.leader_epoch
+        self._patience.deadline = math.inf  # these requests have timers of their own
         try:
             start = await self._leader_offset(partition, EARLIEST)
             end = await self._leader_offset(partition, LATEST)
