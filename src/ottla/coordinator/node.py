@@ -21,6 +21,7 @@ from ottla.coordinator.consensus.core import Consensus
 from ottla.coordinator.consensus.values import NotLeader, Persist, Position, Snapshot, Timing
 from ottla.coordinator.figures import consensus_figures
 from ottla.coordinator.leading import Leading
+from ottla.coordinator.looks import next_look
 from ottla.coordinator.ports import NotServing, OnApplied
 from ottla.coordinator.requests import Requests
 from ottla.coordinator.servers import details_of
@@ -329,19 +330,10 @@ class Node:
             self._watching.look(now, is_serving=self._serving.is_on)
             self._turn()
             self._deadline_moved = trio.Event()
-            with trio.move_on_after(max(self._next_look(now) - now, 0.001)):
+            report_at = next_report if self._touched else float("inf")
+            then = next_look(self._core, self._leading, now, report_at)
+            with trio.move_on_at(max(then, now + 0.001)):
                 await self._deadline_moved.wait()
-
-    def _next_look(self, now: float) -> float:
-        """When time alone has something to change: no lease is served a moment longer."""
-        if self._leading is not None and self._leading.is_behind(now):
-            return now
-        grain = self._timing.heartbeat_s
-        if self._core.leader is None:
-            grain /= 2  # an answer may bring the next election nearer
-        then = min(self._core.deadline, now + grain)
-        lease_end = self._core.lease_end()
-        return min(then, lease_end) if lease_end > now else then
 
     def _report_touches(self) -> None:
         """Every half tick, as sessions live for two ticks at least."""
@@ -473,6 +465,7 @@ class Node:
             if seen[1] is not None or self._seen[1] == self.member_id:
                 self._events.info("ensemble.leader_changed", epoch=seen[0], leader=seen[1])
             self._seen = seen
+            self._deadline_moved.set()
             self._leader_changed.set()
             self._leader_changed = trio.Event()
             if self._requests.has_sent:

@@ -326,8 +326,8 @@ def test_a_leader_whose_process_ended_is_replaced_without_waiting_for_silence():
     table.heartbeat(1)
     for me in (2, 3):
         table.cores[me].leader_ended(table.now)
-    assert table.cores[2].deadline <= table.now + TIMING.heartbeat_s / 4
-    table.now += TIMING.heartbeat_s / 4
+    assert table.cores[2].deadline <= table.now + TIMING.election_min_s / 20
+    table.now += TIMING.election_min_s / 20
     table.cores[2].tick(table.now)
     table.settle(2, among=(2, 3))
     assert table.cores[2].is_settled_leader
@@ -340,7 +340,7 @@ def test_one_member_alone_that_misses_the_leader_disturbs_nobody():
     table.elect(1)
     table.heartbeat(1)
     table.cores[2].leader_ended(table.now)
-    table.now += TIMING.heartbeat_s / 4
+    table.now += TIMING.election_min_s / 20
     table.cores[2].tick(table.now)
     table.settle(2)
     assert table.cores[1].is_settled_leader

@@ -42,11 +42,11 @@ class Patience:
 
     def leader_ended(self, now: float) -> None:
         self.heard = NEVER
-        self.ends = min(self.ends, now + self._rng.uniform(0, self._timing.heartbeat_s / 4))
+        self.ends = min(self.ends, now + self._rng.uniform(0, self._timing.election_min_s / 20))
 
     def end_soon(self, now: float) -> None:
         """Nobody can have led before: only the members' first steps must not coincide."""
-        self.ends = now + self._rng.uniform(0, 2 * self._timing.heartbeat_s)
+        self.ends = now + self._rng.uniform(0, 0.4 * self._timing.election_min_s)
 
     def ask_again(self, now: float) -> None:
         """Asking who would vote costs nothing, so do it sooner than an election is repeated."""
