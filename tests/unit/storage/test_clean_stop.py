@@ -117,3 +117,17 @@ async def test_an_epoch_that_comes_while_the_epochs_are_saved_is_not_lost(
     assert again.epochs.entries() == ([(2, 0)] if cut else [(1, 0), (2, 1)])
     assert records_of(again)[-1].value == b"b"
     assert not [name for name in disk.list_dir("/data/t-0") if name.endswith(".tmp")]
+
+
+async def test_snapshots_of_former_ends_go_with_upkeep_and_not_at_the_start() -> None:
+    """Thousands of removals would hold a start up for as long as the disk is busy."""
+    disk = MemoryDisk()
+    for _ in range(3):
+        logs = await with_dirty_logs(disk, 1)
+        logs.close(clean=True)
+    logs = await with_dirty_logs(disk, 1)
+    snapshots = [name for name in disk.list_dir("/d/t-0") if name.endswith(".snapshot")]
+    assert len(snapshots) == 3
+    await logs.upkeep(lambda _: 0, NOW_MS)
+    left = [name for name in disk.list_dir("/d/t-0") if name.endswith(".snapshot")]
+    assert left == snapshots[-1:]

@@ -104,8 +104,6 @@ class Loader:
         epochs.truncate_from_start(log_start)
         producers = Producers()
         snapshots = Snapshots(self._disk, self._directory, names)
-        # Those between segment bases, but for the last, were left by former ends of the log.
-        snapshots.keep([segment.base for segment in segments] + snapshots.offsets[-1:])
         restore_producers(
             producers,
             snapshots,

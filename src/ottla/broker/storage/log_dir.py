@@ -55,6 +55,7 @@ class LogManager:
         self.commits = GroupCommit()
         self._lost_dirs: dict[str, str] = {}  # with the reasons
         self._lost_logs: dict[TopicPartition, str] = {}  # in directories that work
+        self._deleted: set[TopicPartition] = set()
         self._owes_logs = False  # logs could not be made for want of space
         self._to_tell: dict[TopicPartition, None] = {}
         self._to_release: list[LogDir | Log] = []
@@ -318,6 +319,10 @@ class LogManager:
     def get(self, tp: TopicPartition) -> Log | None:
         return self._logs.get(tp)
 
+    def may_be_lost(self, tp: TopicPartition) -> bool:
+        """Whether there may be a log of `tp` in a directory that failed."""
+        return bool(self._lost_dirs) and tp not in self._logs and tp not in self._deleted
+
     def dir_of(self, tp: TopicPartition) -> LogDir:
         """LogDirNotFound when there is no log of `tp`."""
         log = self._logs.get(tp)
@@ -354,6 +359,7 @@ class LogManager:
                 clean = tp not in log_dir.offline or log_dir.was_clean
                 log = log_dir.open_log(tp, config, now_ms=now_ms, clean=clean)
                 self._logs[tp] = log
+                self._deleted.discard(tp)
             if topic_id is not None and log.topic_id is None:
                 log.set_topic_id(topic_id)
         except OSError as error:
@@ -389,6 +395,7 @@ class LogManager:
         self.futures.drop(tp, now_ms=now_ms, unique=unique, dirs=self._dirs)
         self._doom(self.dir_of(tp), log, unique, now_ms)
         del self._logs[tp]
+        self._deleted.add(tp)
         self._events.info("log.deleted", partition=str(tp))
 
     def sync_deletions(self) -> None:
@@ -473,6 +480,7 @@ class LogManager:
                 partial(log.remove_doomed, now_ms),
                 partial(log.expire_producers, now_ms),
                 log.unload_sealed_indexes,
+                log.remove_stray_snapshots,
             ):
                 # On a full disk nothing can be rolled, and all the more has to be deleted.
                 self._upkeep_step(log, step)

@@ -230,6 +230,12 @@ class LogState:
     def expire_producers(self, now_ms: int) -> None:
         self.producers.expire(now_ms, self.config.producer_id_expiration_ms)
 
+    def remove_stray_snapshots(self) -> None:
+        """Those between segment bases, but for the last, were left by former ends of the log; for
+        upkeep, as a start with thousands of logs does better than to wait for removals.
+        """
+        self._snapshots.keep(self._segments.bases + self._snapshots.offsets[-1:])
+
     def unload_sealed_indexes(self) -> None:
         """Give back the memory of indexes that readers of old segments had loaded."""
         for segment in self._segments.all[:-1]:

@@ -18,7 +18,7 @@ SLOW_S = 0.001
 """A log that takes longer than this to open had to wait for the disk."""
 
 _LOOK_EVERY_S = 0.05
-_THREADS = 8
+_THREADS = 4
 _LOGS_PER_CALL = 8
 _READ_BYTES = 64 << 10
 
