@@ -151,6 +151,9 @@ class ConfigAdmin:
         except LinkLost:
             setting.maybe.add(value)
             return False
+        except trio.Cancelled:
+            setting.maybe.add(value)  # the request is under way
+            raise
         code = ErrorCode(answer.responses[0].error_code)
         self._history.counts[f"configuration changes: {code.name.lower()}"] += 1
         if code is ErrorCode.NONE:
