@@ -65,6 +65,7 @@ FOUND = {
     50158: "replica_that_moved_away_stayed_broken",
     50317: "two_copies_and_no_log_after_a_power_cut",
     50726: "replica_that_moved_away_stayed_broken_again",
+    60086: "topic_took_the_log_of_one_that_had_its_name",
 }
 PLAIN = tuple(range(201, 209))
 

@@ -7,7 +7,7 @@ instead is a crash: nothing is written any more.
 """
 
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -99,7 +99,7 @@ async def run_broker(
     except (ForeignLogDir, LogDirInUse) as error:
         raise CannotStart(str(error)) from error
     clean = False
-    session_file = SessionFile(runtime.disk, f"{config.log_dirs[0]}/{SESSION_FILE}")
+    session_file = SessionFile(runtime.disk, f"{logs.dirs[0].path}/{SESSION_FILE}")
     try:
         async with _session(config, runtime, session_file) as client:
             broker = await _prepare(config, runtime, client, logs, session_file)
@@ -139,8 +139,7 @@ async def _session(
         with trio.move_on_after(CLOSE_TIMEOUT_S) as closing:
             await client.close()
         if not closing.cancelled_caught:
-            with suppress(OSError):
-                session_file.clear()
+            session_file.clear()
         nursery.cancel_scope.cancel()
 
 

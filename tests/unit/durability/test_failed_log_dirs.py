@@ -7,6 +7,7 @@ import trio.testing
 from ottla.broker.ids import TopicPartition
 from ottla.broker.storage.log_dir import AllLogDirsFailed
 from ottla.protocol.kafka.errors import ErrorCode
+from ottla.protocol.kafka.messages.delete_topics import DeleteTopicsRequest
 from ottla.protocol.kafka.messages.describe_log_dirs import DescribeLogDirsRequest
 from ottla.protocol.kafka.messages.fetch import FetchPartition, FetchRequest, FetchTopic
 from ottla.protocol.kafka.messages.produce import (
@@ -171,3 +172,33 @@ async def test_bytes_that_cannot_be_read_while_a_reply_is_sent_fail_the_director
         (event,) = cluster.events[leader].named("log_dir.failed")
         assert event.fields["dir"] == broken
         await wait_moved(cluster, tp, away_from=leader)
+
+
+@pytest.mark.slow
+async def test_topic_is_not_deleted_before_the_directory_that_may_hold_it_is_back(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Found by seed 60086: the next topic of its name took the old log for its own."""
+    settings = TWO_DIRS | {"default_replication_factor": "2"}
+    async with memory_cluster(2, **settings) as cluster:
+        await cluster.create_topic("t", replicas=2)
+        tp = TopicPartition("t", 0)
+        controller = cluster.controller()
+        other = 3 - controller
+        broken = dir_of(cluster, other, tp)
+        await cluster.kill(other)
+        deleted = await cluster.ask(
+            controller, DeleteTopicsRequest(topic_names=["t"], timeout_ms=1000), 5
+        )
+        assert deleted.responses[0].error_code == ErrorCode.REQUEST_TIMED_OUT
+        cluster.disks[other].broken.add(broken)
+        await cluster.start(other, **settings)
+        await trio.sleep(30)
+        assert cluster.events[other].named("partition.delete_failed")
+        await cluster.stop(other)
+        cluster.disks[other].broken.clear()
+        await cluster.start(other, **settings)
+        with trio.fail_after(30):
+            while cluster.disks[other].exists(f"{broken}/{tp}"):  # noqa: ASYNC110
+                await trio.sleep(0.1)
+        await cluster.create_topic("t", replicas=2)

@@ -8,6 +8,7 @@ The file is one JSON object: `{"version":1,"session_id":"0x...","password":"<32 
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 
 import trio
 
@@ -35,9 +36,7 @@ class SessionFile:
             return SessionId(
                 session - (1 << 64) if session >> 63 else session, bytes.fromhex(node["password"])
             )
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def save(self, session: SessionId) -> None:
@@ -49,9 +48,10 @@ class SessionFile:
         self._disk.replace(self._path, json.dumps(node).encode())
 
     def clear(self) -> None:
-        """Forget it, after the session was closed cleanly."""
-        if self._disk.exists(self._path):
-            self._disk.remove(self._path)
+        """Forget it, as it is over. What a broken disk keeps of it does no harm."""
+        with suppress(OSError):
+            if self._disk.exists(self._path):
+                self._disk.remove(self._path)
 
 
 async def close_session(

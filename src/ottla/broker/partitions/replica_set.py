@@ -341,7 +341,15 @@ class ReplicaSet:
             self._registry.remove(tp)
         log = self._log_manager.get(tp)
         if log is None:
-            return ErrorCode.NONE
+            if not self._log_manager.may_be_lost(tp):
+                return ErrorCode.NONE
+            # With its directory it would come back, for a topic of that name to take for its own.
+            self._services.events.error(
+                "partition.delete_failed",
+                partition=str(tp),
+                reason="it may be in a log directory that failed",
+            )
+            return ErrorCode.KAFKA_STORAGE_ERROR
         now_ms = self._services.wall_clock.now_ms()
         try:
             self._log_manager.delete(tp, now_ms=now_ms, unique=log.topic_id or ZERO_TOPIC_ID)
