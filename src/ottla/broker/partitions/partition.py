@@ -231,10 +231,7 @@ class Partition:
     def append_plain(
         self, parts: Sequence[memoryview], *, acks: int, now: float, now_ms: int
     ) -> list[int]:
-        """Append plain batches with one write; the first offsets of those that were taken.
-
-        See `Log.append_plain`. Whatever else stands in the way is for `append_as_leader` to say.
-        """
+        """See `Log.append_plain`; what stands in the way is for `append_as_leader` to say."""
         leader = self._leader
         if leader is None or (acks == -1 and len(leader.isr) < self.min_isr):
             return []
