@@ -161,6 +161,9 @@ class SimStream:
     async def receive_while(self, buffer, take, settle=None):
         return await receive_each(self, buffer, take, settle)
 
+    def expect(self, count):
+        """Every byte wakes the reader all the same."""
+
     def send_nowait(self, data) -> int:
         self._require_open()
         if self._incoming.reset:

@@ -21,7 +21,7 @@ from ottla.broker.api.dispatch import Dispatcher, Later, Parts
 from ottla.broker.api.plain_produce import PutOff
 from ottla.broker.server.request_memory import RequestShare
 from ottla.protocol.kafka.errors import FrameTooLarge, ProtocolError
-from ottla.protocol.kafka.framing import FrameReader
+from ottla.protocol.kafka.framing import NOTHING, FrameReader, SpareBuffers
 from ottla.runtime.interfaces import ConnectionLost, Events, File, Stream
 
 # A file's bytes are copied into the send they belong to when they are few, which saves a system
@@ -69,7 +69,8 @@ class Connection:
     """Owned by the task that calls `serve`, which closes the stream at its end.
 
     last_active: `trio.current_time()` when bytes last came or went. share: its part of the bound on
-    requests of all connections; None where there is no such bound.
+    requests of all connections; None where there is no such bound. spare: where memory comes from
+    and goes to that is only needed for a while.
     """
 
     __slots__ = (
@@ -80,6 +81,7 @@ class Connection:
         "_flush_bytes",
         "_frames",
         "_idle",
+        "_is_expecting",
         "_limits",
         "_put_off",
         "_queue",
@@ -105,6 +107,7 @@ class Connection:
         events: Events,
         *,
         share: RequestShare | None = None,
+        spare: SpareBuffers | None = None,
     ) -> None:
         self._stream = stream
         self._dispatcher = dispatcher
@@ -112,9 +115,10 @@ class Connection:
         self._limits = limits
         self._flush_bytes = min(FLUSH_BYTES, limits.max_queued_bytes)
         self._events = events
-        self._frames = FrameReader(limits.max_frame)
+        self._frames = FrameReader(limits.max_frame, spare)
         self._queue: deque[Parts | Later] = deque()
         self._queued_bytes = 0
+        self._is_expecting = False  # the stream was told that much is missing
         self._idle = trio.lowlevel.ParkingLot()  # the writer, when nothing is queued
         self._room = trio.lowlevel.ParkingLot()  # the reader, when too much is
         self._todo: Iterator[memoryview | PutOff] = iter(())  # frames of the last receive
@@ -186,6 +190,9 @@ class Connection:
         receive_while = self._stream.receive_while
         while await receive_while(self._frames.buffer, self._take, self._settle):
             await self._wait_and_handle()
+            self._expect()
+            if not self._frames.pending:
+                self._frames.rest()
         if self._frames.pending:
             self._refuse("closed in the middle of a request", "", self._limits.max_frame)
 
@@ -206,7 +213,7 @@ class Connection:
             self._dispatcher.append_put_off(self.last_active)  # nothing stays behind
             raise
         if not self._put_off:
-            return may_go_on and (share is None or share.may_read(self._frames.begun))
+            return may_go_on and self._may_read()
         if may_go_on:
             return None
         self._append_put_off()
@@ -215,8 +222,26 @@ class Connection:
     def _settle(self) -> bool:
         """Answer what was put off; False when it takes waiting before more can be read."""
         self._append_put_off()
-        share = self._share
-        return self._handle() and (share is None or share.may_read(self._frames.begun))
+        return self._handle() and self._may_read()
+
+    def _may_read(self) -> bool:
+        """Whether to read on. If nothing is pending, memory that only the last frames needed goes.
+
+        The frames of the last receive are handled.
+        """
+        frames, share = self._frames, self._share
+        if frames.pending or self._is_expecting:
+            self._expect()
+        if frames.pending:
+            return share is None or share.may_read(frames.begun)
+        frames.rest()
+        return share is None or share.may_read(NOTHING)
+
+    def _expect(self) -> None:
+        """Tell the stream how much of a frame is missing, so that it wakes nobody for a little."""
+        missing = self._frames.missing
+        self._stream.expect(missing)
+        self._is_expecting = missing > 0
 
     def _append_put_off(self) -> None:
         """Do what was put off, and have it answered next."""

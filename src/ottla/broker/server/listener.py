@@ -13,6 +13,7 @@ from ottla.broker.api.dispatch import Dispatcher
 from ottla.broker.server.connection import Connection, ConnectionLimits
 from ottla.broker.server.idle import IdleBuckets
 from ottla.broker.server.request_memory import RequestMemory, RequestShare
+from ottla.protocol.kafka.framing import SpareBuffers
 from ottla.runtime.interfaces import (
     Address,
     ConnectionLost,
@@ -69,6 +70,7 @@ class Server:
         self._refused = 0
         self._refusal_event_at = float("-inf")
         bound = settings.request_bytes_max
+        self._spare = SpareBuffers()
         self._request_memory = None if bound is None else RequestMemory(bound)
 
     @property
@@ -167,7 +169,13 @@ class Server:
         if self._request_memory is not None and name != settings.unbounded_listener:
             share = RequestShare(self._request_memory)
         connection = Connection(
-            stream, self._dispatcher, context, settings.limits, self._events, share=share
+            stream,
+            self._dispatcher,
+            context,
+            settings.limits,
+            self._events,
+            share=share,
+            spare=self._spare,
         )
         self._idle.add(connection, connection.last_active)
         try:

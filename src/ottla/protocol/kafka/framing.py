@@ -6,7 +6,9 @@
 Frames are views into the one buffer that was received into, and hold until the next `buffer()`.
 The buffer starts small. It grows with the bytes that arrive: twofold when a receive filled it, and
 twofold while a frame does not fit, so that a length which is only claimed costs nothing, and a
-large frame is copied about once while its buffer grows. Afterwards it is kept up to `KEPT_SIZE`.
+large frame is copied about once while its buffer grows. Afterwards its size is kept up to
+`KEPT_SIZE`; the memory itself is given back whenever nothing is expected (`rest`), to readers that
+need some meanwhile.
 """
 
 import struct
@@ -17,7 +19,9 @@ from ottla.protocol.kafka.errors import FrameTooLarge, ProtocolError
 FIRST_SIZE: Final = 16 * 1024
 BUSY_SIZE: Final = 256 * 1024
 KEPT_SIZE: Final = 2 * 1024 * 1024
+SPARE_BYTES: Final = 4 * KEPT_SIZE
 
+NOTHING: Final = memoryview(b"")
 _LENGTH: Final = struct.Struct(">i").unpack_from
 
 _HTTP_STARTS: Final = (
@@ -46,11 +50,39 @@ class ForeignProtocol(ProtocolError):
         self.guess = guess
 
 
+class SpareBuffers:
+    """Memory that readers gave back, for whoever needs some next: the last given goes first, as it
+    is warm. At most `SPARE_BYTES` are kept.
+    """
+
+    __slots__ = ("_spare", "size")
+
+    def __init__(self) -> None:
+        self._spare: list[memoryview] = []
+        self.size = 0
+
+    def take(self, size: int) -> memoryview:
+        """`size` bytes or somewhat more, with anything in them."""
+        spare = self._spare
+        for at in range(len(spare) - 1, -1, -1):
+            if size <= len(spare[at]) <= 4 * size:
+                found = spare.pop(at)
+                self.size -= len(found)
+                return found
+        return memoryview(bytearray(size))
+
+    def give(self, memory: memoryview) -> None:
+        if len(memory) <= KEPT_SIZE and self.size + len(memory) <= SPARE_BYTES:
+            self._spare.append(memory)
+            self.size += len(memory)
+
+
 class FrameReader:
     """The receive buffer of one connection.
 
     0 <= start <= filled <= capacity; the bytes from start to filled have arrived and belong to no
-    frame that was handed out. `limit` bounds the length of a frame.
+    frame that was handed out. `limit` bounds the length of a frame. Without `spare`, memory is
+    kept.
     """
 
     __slots__ = (
@@ -60,12 +92,14 @@ class FrameReader:
         "_limit",
         "_memory",
         "_new",
+        "_spare",
         "_start",
         "_wider",
     )
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, spare: SpareBuffers | None = None) -> None:
         self._limit = max_bytes
+        self._spare = spare
         self._capacity = FIRST_SIZE
         self._memory = memoryview(bytearray(FIRST_SIZE))
         self._start = 0
@@ -86,6 +120,28 @@ class FrameReader:
         """What has arrived of an incomplete frame, with its length; to be looked at now."""
         return self._memory[self._start : self._filled]
 
+    @property
+    def missing(self) -> int:
+        """Bytes that the frame which has begun still lacks; 0 when that is not known."""
+        start, pending = self._start, self._filled - self._start
+        if pending < 4:
+            return 0
+        return 4 + int(_LENGTH(self._memory, start)[0]) - pending
+
+    def rest(self) -> None:
+        """Nothing is expected for now: give back what is large. Ends the life of the frames.
+
+        Nothing may be pending.
+        """
+        assert self._start == self._filled
+        if self._capacity == FIRST_SIZE or self._spare is None:
+            return
+        if self._filled <= FIRST_SIZE // 2:
+            self._wider = FIRST_SIZE  # its peer sends small requests, as far as one can tell
+        self._spare.give(self._memory)
+        self._memory = NOTHING
+        self._capacity = self._start = self._filled = 0
+
     def buffer(self) -> memoryview:
         """Where to receive next, never empty. Ends the life of the frames handed out before.
 
@@ -95,9 +151,10 @@ class FrameReader:
             raise self._failure
         if self._start == self._filled:
             self._start = self._filled = 0
-            if self._wider != self._capacity:
+            if self._wider > self._capacity or self._capacity > KEPT_SIZE:
                 self._replace(self._wider)
-        elif self._wider > self._capacity:
+            return self._memory
+        if self._wider > self._capacity:
             self._replace(self._wider)
         else:
             self._make_room()
@@ -169,10 +226,16 @@ class FrameReader:
             self._start, self._filled = 0, pending
 
     def _replace(self, capacity: int) -> None:
-        begun = self._memory[self._start : self._filled]
-        self._capacity = capacity
-        self._memory = memoryview(bytearray(capacity))
+        memory, spare = self._memory, self._spare
+        begun = memory[self._start : self._filled]
+        if spare is None or capacity == FIRST_SIZE:
+            self._memory = memoryview(bytearray(capacity))
+        else:
+            self._memory = spare.take(capacity)
         self._memory[: len(begun)] = begun
+        if spare is not None and self._capacity > FIRST_SIZE:
+            spare.give(memory)
+        self._capacity = len(self._memory)
         self._start, self._filled = 0, len(begun)
         self._wider = capacity if capacity <= KEPT_SIZE else BUSY_SIZE
 
