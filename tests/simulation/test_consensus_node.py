@@ -241,9 +241,9 @@ async def test_concurrent_writers_survive_repeated_leader_kills(autojump_clock):
     ("hello", "reason"),
     [
         (b"GET / HTTP/1.0\r\n\r\n", "over the limit"),
-        (encode(Hello(9, "1:2888,2:2888,3:2888", 2, 1, "c2", 2888)), "format 9"),
-        (encode(Hello(2, "7:2888", 7, 1, "c7", 2888)), "ensemble 7:2888"),
-        (encode(Hello(2, "1:2888,2:2888,3:2888", 9, 1, "c9", 2888)), "member 9 calls"),
+        (encode(Hello(9, "1:2888,2:2888,3:2888", 2, 1, "c2", 2888, "")), "format 9"),
+        (encode(Hello(3, "7:2888", 7, 1, "c7", 2888, "")), "ensemble 7:2888"),
+        (encode(Hello(3, "1:2888,2:2888,3:2888", 9, 1, "c9", 2888, "")), "member 9 calls"),
         (b"", "TooSlow"),
     ],
     ids=["http", "format", "ensemble", "unknown member", "silent"],

@@ -21,7 +21,7 @@ from tests.support.certificates import make_certificates
 
 SECRET = b"known to all members"
 LISTED = "1:2888,2:2888,3:2888"
-HELLO = encode(Hello(FORMAT_VERSION, LISTED, 2, 1, "c2", 2888)) + encode(
+HELLO = encode(Hello(FORMAT_VERSION, LISTED, 2, 1, "c2", 2888, "")) + encode(
     VoteRequest(99, 9, 9, True)
 )
 

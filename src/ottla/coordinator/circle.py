@@ -8,11 +8,13 @@ people to see.
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 
+from ottla.coordinator.beginning import Beginning
 from ottla.coordinator.consensus.core import Consensus
 from ottla.coordinator.peer_security import PeerSecurity, PeerTls
 from ottla.coordinator.peers import OnEnded, OnLink, OnMessage, OnReceived, Peers
 from ottla.coordinator.servers import Details, addresses_of, details_of, observers_of, voters_of
 from ottla.coordinator.settings import CoordinatorSettings
+from ottla.coordinator.store.store import VERSION_DIRECTORY
 from ottla.coordinator.tree.tree import Tree
 from ottla.protocol.peer.membership import Membership
 from ottla.protocol.zookeeper.ensemble import Server, configuration_text
@@ -31,6 +33,11 @@ class Circle:
         self._circle: frozenset[int] | None = None
         self.servers: Mapping[int, Server] = settings.all_servers
         self._leaving: Mapping[int, Server] = {}
+        self._beginning = Beginning(
+            runtime,
+            f"{settings.data_dir}/{VERSION_DIRECTORY}",
+            is_empty=not core.synced_index,
+        )
         self._follow_membership()
 
     def make_peers(
@@ -62,6 +69,7 @@ class Circle:
             security=PeerSecurity(
                 settings.my_id, runtime.rng, tls=_peer_tls(settings), secret=settings.peer_secret
             ),
+            beginning=self._beginning,
             ensemble="" if may_change else listed,
             takes_guests=may_change,
         )
@@ -99,8 +107,16 @@ class Circle:
         # Who left is called until consensus needs it no more.
         self._leaving = {**self._leaving, **(details.leaving if details is not None else {})}
 
+    def learn(self, tree: Tree) -> None:
+        """Know by the state, which is committed, where it began."""
+        self._beginning.learn(tree.secret)
+
     def show(self, tree: Tree) -> None:
-        """Put the members of the file where clients look for them; only ensembles have that."""
+        """A state from a snapshot: put the members of the file where clients look for them.
+
+        Only ensembles have that.
+        """
+        self.learn(tree)
         if not tree.config_version and self._settings.peer_address is not None:
             tree.show_configuration(configuration_text(self._settings.all_servers))
 

@@ -440,6 +440,7 @@ class Node:
         if entries:
             self._turns.want()
         requests.reads.applied(entry.index)
+        self._circle.learn(tree)
         self._snapshots.applied(entry.index)
 
     def _apply_membership(self, entry: Entry, now: float) -> Applied:

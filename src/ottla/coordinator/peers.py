@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import trio
 
+from ottla.coordinator.beginning import Beginning
 from ottla.coordinator.calling import PAUSE_MAX_S, Calling
 from ottla.coordinator.entrance import HELLO_TIMEOUT_S, Entrance
 from ottla.coordinator.peer_security import PeerSecurity
@@ -90,6 +91,7 @@ class Peers:
         on_link: OnLink,
         on_ended: OnEnded,
         security: PeerSecurity,
+        beginning: Beginning,
         ensemble: str = "",
         takes_guests: bool = False,
     ) -> None:
@@ -113,6 +115,7 @@ class Peers:
         self._on_link = on_link
         self._on_ended = on_ended
         self._security = security
+        self._beginning = beginning
         self._entrance = Entrance(security, events)
         self.ensemble = ensemble
         self._takes_guests = takes_guests
@@ -278,7 +281,15 @@ class Peers:
 
     def _hello(self, member: int) -> Hello:
         own = self._own
-        return Hello(FORMAT_VERSION, self.ensemble, self._me, member, own.host, own.port)
+        return Hello(
+            FORMAT_VERSION,
+            self.ensemble,
+            self._me,
+            member,
+            own.host,
+            own.port,
+            self._beginning.name,
+        )
 
     async def _open(self, address: Address, member: int) -> Stream:
         stream = await self._network.connect(address)
@@ -403,7 +414,7 @@ class Peers:
         )
         if hello.receiver != self._me or hello.sender == self._me or not may_come:
             return f"member {hello.sender} calls member {hello.receiver} here"
-        return ""
+        return self._beginning.problem_with(hello.founding)
 
 
 def _has_pending(stream: Stream) -> bool:

@@ -15,7 +15,7 @@
 | 7 | SnapshotChunk | | 15 | RollCallRequest |
 | | | | 16 | RollCallReply |
 
-Format version 2, which travels in Hello; kinds and fields of a version never change meaning.
+Format version 3, which travels in Hello; kinds and fields of a version never change meaning.
 """
 
 from collections.abc import Callable
@@ -27,13 +27,13 @@ from ottla.protocol.peer import messages as m
 from ottla.protocol.peer.entries import decode_block
 from ottla.protocol.peer.errors import ProtocolError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 FRAME_BYTES_MAX = 64 * 1024 * 1024
 """Well above anything a member sends: blocks and chunks are cut near 1 MiB, a request is bounded
 by `jute.maxbuffer`."""
 
 _KINDS: tuple[tuple[int, type[Any], tuple[type, ...]], ...] = (
-    (0, m.Hello, (int, str, int, int, str, int)),
+    (0, m.Hello, (int, str, int, int, str, int, str)),
     (1, m.PreVoteRequest, (int, int, int)),
     (2, m.PreVoteReply, (int, bool)),
     (3, m.VoteRequest, (int, int, int, bool)),

@@ -16,7 +16,8 @@ class Hello(NamedTuple):
     """First frame of a connection: who calls, whom, and which ensemble both believe to be in.
 
     `ensemble` is empty when the sender's configuration is not, or may not be, what its file says.
-    `host` and `port` are where the sender itself is called.
+    `host` and `port` are where the sender itself is called. `founding` names the beginning of its
+    data, and is empty while it has none, or does not know.
     """
 
     version: int
@@ -25,6 +26,7 @@ class Hello(NamedTuple):
     receiver: int
     host: str
     port: int
+    founding: str
 
 
 class PreVoteRequest(NamedTuple):
