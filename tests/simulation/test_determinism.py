@@ -4,6 +4,7 @@ import math
 import random
 import re
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import trio
@@ -63,6 +64,29 @@ def test_sleep_of_a_run_is_cancelled_and_refuses_what_is_no_time() -> None:
     determinism.run(1, body)
 
 
+def test_signal_is_waited_for_up_to_a_moment() -> None:
+    seen: list[tuple[float, bool]] = []
+
+    async def body(queue: RunQueue) -> None:
+        signal = determinism.Signal()
+
+        async def wait(seconds: float) -> None:
+            is_set = await signal.wait(seconds)
+            seen.append((trio.current_time(), is_set))
+
+        async with trio.open_nursery() as nursery:
+            for seconds in (0.0, 1.0, 5.0, math.inf):
+                nursery.start_soon(wait, seconds)
+            with trio.move_on_after(0.5):
+                await signal.wait()
+            await trio.sleep(2.5)
+            signal.set()
+        await wait(9.0)
+
+    determinism.run(1, body)
+    assert seen == [(0.0, False), (1.0, False), (3.0, True), (3.0, True), (3.0, True)]
+
+
 def test_trio_is_its_own_again_after_a_run() -> None:
     def inside() -> tuple:
         return (
@@ -113,6 +137,20 @@ async def _converse(rng: random.Random, say: Callable[[object], None]) -> None:
         say(repr(errors))
 
 
+async def _sleep(clock: determinism.SimClock, seconds: float) -> None:
+    """By the agenda, with trio's own traps."""
+    if seconds == 0:
+        return await trio.lowlevel.checkpoint()
+    waiting = [trio.lowlevel.current_task()]
+    clock.at(clock.now + seconds, lambda _: waiting and trio.lowlevel.reschedule(*waiting), None)
+
+    def abort(_raise: object) -> trio.lowlevel.Abort:
+        waiting.clear()
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    return await trio.lowlevel.wait_task_rescheduled(abort)
+
+
 def test_run_goes_as_in_trios_own_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Same seed, same order: what the loop leaves out, no task notices."""
     orders: list[list[object]] = [[], []]
@@ -124,7 +162,7 @@ def test_run_goes_as_in_trios_own_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = determinism.SimClock()
     monkeypatch.setattr(trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
     monkeypatch.setattr(trio_run, "_r", random.Random(5))
-    monkeypatch.setattr(trio, "sleep", clock.sleep)
+    monkeypatch.setattr(trio, "sleep", partial(_sleep, clock))
 
     async def as_trio_does() -> None:
         clock.queue = trio_run.GLOBAL_RUN_CONTEXT.runner.runq

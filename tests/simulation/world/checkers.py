@@ -45,6 +45,7 @@ class EnsembleChecker:
         self._brokers = brokers
         self._applied: dict[int, tuple] = {}  # zxid -> what it was
         self._leaders: dict[int, str] = {}  # epoch -> member
+        self._samples = 0
         self.last_zxid = 0
 
     def watch(self, node: Node) -> None:
@@ -92,14 +93,17 @@ class EnsembleChecker:
                 f" timeout of {self._facts.timeouts[session]:g} s was over"
             )
 
-    def sample(self, nodes: list[Node]) -> None:
-        for node in nodes:
+    def sample(self, nodes: list[Node], *, everything: bool = False) -> None:
+        """One member after the other is looked at closely, which walks over all that it has."""
+        self._samples += 1
+        for at, node in enumerate(nodes):
             if node.handle is None:
                 continue
             member = node.handle.node
-            member._core.check()
-            member.tree.check()
-            member.watches.check()
+            if everything or self._samples % len(nodes) == at:
+                member._core.check()
+                member.tree.check()
+                member.watches.check()
             if member._leading is not None:
                 member._leading._decider.check()
                 member._leading._tracker.check()

@@ -17,7 +17,7 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from pathlib import Path
 
 import trio
@@ -87,31 +87,76 @@ class SimClock(trio.abc.Clock):
 
     async def sleep_until(self, deadline: float) -> None:
         """What `trio.sleep_until` is during a run."""
-        if deadline <= self.now:
-            await trio.lowlevel.checkpoint()
-        elif deadline == math.inf:
-            await trio.sleep_forever()
+        if deadline > self.now:
+            await _Alarm(self).wait(deadline)
         else:
-            alarm: list[trio.lowlevel.Task | None] = [trio.lowlevel.current_task()]
-            self.at(deadline, _ring, alarm)
-
-            def abort(_raise: Callable) -> trio.lowlevel.Abort:
-                alarm[0] = None
-                return trio.lowlevel.Abort.SUCCEEDED
-
-            await trio.lowlevel.wait_task_rescheduled(abort)
+            await trio.lowlevel.checkpoint()
 
     async def sleep(self, seconds: float) -> None:
         """What `trio.sleep` is during a run."""
         if not seconds >= 0:
             raise ValueError("`seconds` must be a number that is not negative")
-        await self.sleep_until(self.now + seconds)
+        deadline = self.now + seconds
+        if deadline > self.now:
+            await _Alarm(self).wait(deadline)
+        else:
+            await trio.lowlevel.checkpoint()
 
 
-def _ring(alarm: list[trio.lowlevel.Task | None]) -> None:
-    task = alarm[0]
-    if task is not None:
-        trio.lowlevel.reschedule(task)
+class _Alarm:
+    """Wakes the task that made it, once."""
+
+    __slots__ = ("_clock", "_task")
+
+    def __init__(self, clock: SimClock) -> None:
+        self._clock = clock
+        self._task = trio_run.GLOBAL_RUN_CONTEXT.task
+
+    def wait(self, deadline: float) -> Generator:
+        """To be awaited: until `ring`, or until `deadline`."""
+        if deadline < math.inf:
+            self._clock.at(deadline, _Alarm.ring, self)
+        return loop.wait_task_rescheduled(self._abort)
+
+    def ring(self) -> None:
+        task = self._task
+        if task is not None:
+            self._task = None
+            loop.reschedule(task)
+
+    def _abort(self, _raise: Callable) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+
+class Signal:
+    """A `trio.Event` of one run that can be waited for up to a moment, without a cancel scope."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._alarms: dict[_Alarm, None] = {}
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        self._is_set = True
+        for alarm in self._alarms:
+            alarm.ring()
+
+    async def wait(self, seconds: float = math.inf) -> bool:
+        """Until it is set, but no longer than `seconds`; whether it is set."""
+        clock = trio.lowlevel.current_clock()
+        if self._is_set or not seconds > 0:
+            await trio.lowlevel.checkpoint()
+        else:
+            alarm = _Alarm(clock)
+            self._alarms[alarm] = None
+            try:
+                await alarm.wait(clock.now + seconds)
+            finally:
+                del self._alarms[alarm]
+        return self._is_set
 
 
 def _raise_stuck(reason: str) -> None:

@@ -157,6 +157,12 @@ def _cancel_shielded_checkpoint() -> Generator[type, None, None]:
     yield _CHECKPOINT
 
 
+@types.coroutine
+def checkpoint() -> Generator[object, object, None]:
+    """`trio.lowlevel.checkpoint`, for what is no coroutine itself."""
+    yield from trio.lowlevel.checkpoint().__await__()  # noqa: ASYNC105
+
+
 class _DeadlineChange:
     """What `CancelScope._might_change_registered_deadline` makes a generator for."""
 
@@ -211,4 +217,4 @@ def instead_of_trios(clock: Clock, rng: random.Random, look: Callable[[], None])
             setattr(where, name, old)
 
 
-__all__ = ["Clock", "instead_of_trios", "reschedule", "wait_task_rescheduled"]
+__all__ = ["Clock", "checkpoint", "instead_of_trios", "reschedule", "wait_task_rescheduled"]

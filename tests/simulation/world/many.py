@@ -1,5 +1,6 @@
 """Seeds on all cores: what `scripts/sim.sh --seeds` does, shows meanwhile, and sums up."""
 
+import gc
 import signal
 import sys
 import time
@@ -102,8 +103,10 @@ class _Screen:
             print(line, flush=True)
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _begin_process() -> None:
+    """Interrupts are the parent's. What is imported stays: no collection has to look at it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()
 
 
 def run_many(seeds: range, minutes: float, jobs: int) -> int:
@@ -112,9 +115,7 @@ def run_many(seeds: range, minutes: float, jobs: int) -> int:
     totals = Totals(len(seeds), processes)
     screen = _Screen()
     interrupted = False
-    pool = get_context("spawn").Pool(
-        processes, _leave_interrupts_to_the_parent, maxtasksperchild=_SEEDS_PER_PROCESS
-    )
+    pool = get_context("spawn").Pool(processes, _begin_process, maxtasksperchild=_SEEDS_PER_PROCESS)
     try:
         results = pool.imap_unordered(attempt, [(seed, minutes) for seed in seeds])
         for seed, result, busy_s in results:

@@ -75,7 +75,8 @@ class Fabric:
             start = max(now, flow.clear_at) + len(data) / link.bytes_per_s
             flow.clear_at = start
         due = start + link.delay_s + link.jitter_s * self.rng.random() ** 4
-        due = max(flow.last_due, math.ceil(due / GRID_S) * GRID_S)
+        due = math.ceil(due / GRID_S) * GRID_S
+        due = max(due, flow.last_due)
         flow.last_due = due
         flow.queued += len(data)
         flying = flow.flying
@@ -221,13 +222,15 @@ class SimNetwork:
             raise socket.gaierror(socket.EAI_NONAME, f"no host is named {there}")
         out, back = fabric.link(self.host, there), fabric.link(there, self.host)
         deadline = trio.current_time() + CONNECT_TIMEOUT_S
+        again_s = 0.25
         while True:
             await trio.sleep(_round_trip(out, back, fabric.rng))
             if out.cut_since is None and back.cut_since is None and fabric.hosts[there]:
                 break
             if trio.current_time() > deadline:
                 raise TimeoutError(errno.ETIMEDOUT, f"{os.strerror(errno.ETIMEDOUT)} ({address})")
-            await trio.sleep(0.25)  # a lost SYN is sent again
+            await trio.sleep(again_s)  # a lost SYN is sent again, less and less often
+            again_s = min(again_s * 2, 4.0)
         listener = fabric.listeners.get(Address(there, address.port))
         if listener is None:
             raise ConnectionRefusedError(

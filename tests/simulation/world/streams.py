@@ -2,14 +2,15 @@
 
 import errno
 import os
+import types
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 import trio
 
 from ottla.runtime.interfaces import Address, ConnectionLost
-from ottla.runtime.readiness import receive_each
+from tests.simulation.world import loop
 
 if TYPE_CHECKING:
     from tests.simulation.world.network import Fabric
@@ -82,19 +83,13 @@ class Flow:
             self.writer = None
             trio.lowlevel.reschedule(task)
 
-    async def wait_readable(self) -> None:
-        """Until something is different for the reader."""
-        assert self.reader is None, "two tasks read one end"
-        self.reader = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._abort_reader)
-
     async def wait_writable(self) -> None:
         """Until something is different for the writer."""
         assert self.writer is None, "two tasks wait to write to one end"
         self.writer = trio.lowlevel.current_task()
         await trio.lowlevel.wait_task_rescheduled(self._abort_writer)
 
-    def _abort_reader(self, _raise: Callable) -> trio.lowlevel.Abort:
+    def abort_reader(self, _raise: Callable) -> trio.lowlevel.Abort:
         self.reader = None
         return trio.lowlevel.Abort.SUCCEEDED
 
@@ -133,13 +128,14 @@ class SimStream:
     def peer(self) -> Address:
         return self._peer
 
-    async def receive_into(self, buffer: memoryview) -> int:
-        assert len(buffer) > 0
+    @types.coroutine
+    def receive_into(self, buffer: memoryview) -> Generator[object, object, int]:
         flow = self._incoming
         if flow.arrived or flow.reset or flow.ended or self._closed:
-            await trio.lowlevel.checkpoint()  # otherwise it waits anyway
+            yield from loop.checkpoint()  # otherwise it waits anyway
         while True:
-            self._require_open()
+            if self._closed:
+                self._require_open()
             arrived = flow.arrived
             if arrived:
                 count = len(arrived)
@@ -150,29 +146,46 @@ class SimStream:
                     count = len(buffer)
                     buffer[:] = arrived[:count]
                     del arrived[:count]
-                flow.wake_writer()
+                if flow.writer is not None:
+                    flow.wake_writer()
                 return count
             if flow.reset:
                 raise self._lost()
             if flow.ended:
                 return 0
-            await flow.wait_readable()
+            assert flow.reader is None, "two tasks read one end"
+            flow.reader = trio.lowlevel.current_task()
+            yield from loop.wait_task_rescheduled(flow.abort_reader)
 
-    async def receive_while(self, buffer, take, settle=None):
-        return await receive_each(self, buffer, take, settle)
+    @types.coroutine
+    def receive_while(
+        self,
+        buffer: Callable[[], memoryview],
+        take: Callable[[int], bool | None],
+        settle: Callable[[], bool] | None = None,
+    ) -> Generator[object, object, bool]:
+        while count := (yield from self.receive_into(buffer())):
+            content = take(count)
+            if content is None:
+                content = settle is None or settle()
+            if not content:
+                return True
+        return False
 
     def expect(self, count):
         """Every byte wakes the reader all the same."""
 
     def send_nowait(self, data) -> int:
-        self._require_open()
+        if self._closed:
+            self._require_open()
         if self._incoming.reset:
             raise self._lost()
-        count = min(len(data), self._outgoing.room)
+        flow = self._outgoing
+        count = min(len(data), flow.room)
         if count <= 0:
             return 0
         whole = type(data) is bytes and count == len(data)
-        self._fabric.send(self._outgoing, data if whole else bytes(memoryview(data)[:count]))
+        self._fabric.send(flow, data if whole else bytes(memoryview(data)[:count]))
         return count
 
     def send_file_nowait(self, file, offset: int, count: int) -> int:

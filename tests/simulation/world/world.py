@@ -104,7 +104,7 @@ class World:
         self.brokers: list[Node] = []
         self._broken: dict[str, None] = {}  # brokers with a log directory that failed
         self._scope = trio.CancelScope()
-        self._end = trio.Event()
+        self._end = determinism.Signal()
         self._producers_done = 0
         self._written_at = -1.0  # when the last producer was done
         self._producers_started = 0
@@ -396,9 +396,9 @@ class World:
             await trio.sleep(1.0)
             self._look()
 
-    def _look(self) -> None:
+    def _look(self, *, everything: bool = False) -> None:
         with self.faults.right_bits():
-            self.ensemble_checker.sample(self.members)
+            self.ensemble_checker.sample(self.members, everything=everything)
             self.broker_checker.sample(self.brokers)
             self._topics.sample()
 
@@ -459,7 +459,7 @@ class World:
         return missing
 
     def _check_end(self, tps: list[TopicPartition]) -> None:
-        self._look()
+        self._look(everything=True)
         self.ensemble_checker.compare(self.members)
         self.broker_checker.compare(self.brokers)
         self.history.counts["calls found linearizable"] += self.facts.ledger.check()

@@ -129,6 +129,7 @@ class GroupMember:
                     self._port.any_broker(), FindCoordinatorRequest(key=self.group), 3, 5.0
                 )
             except LinkLost:
+                await trio.sleep(0.1)
                 continue
             if answer.error_code == ErrorCode.NONE:
                 self._home = answer.node_id

@@ -87,9 +87,11 @@ class KafkaPort:
 
     async def leader(self, tp: TopicPartition) -> int:
         """The leader of `tp`, asked for until somebody knows one."""
+        pause_s = 0.2
         while self.leaders.get(tp, (-1, -1))[0] < 0:
             if not await self.refresh(tp.topic) or self.leaders.get(tp, (-1, -1))[0] < 0:
-                await trio.sleep(0.2)
+                await trio.sleep(pause_s)
+                pause_s = min(pause_s * 1.5, 1.0)
         return self.leaders[tp][0]
 
     def leader_unknown(self, tp: TopicPartition) -> None:

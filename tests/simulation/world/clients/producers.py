@@ -20,6 +20,7 @@ from ottla.protocol.kafka.messages.produce import (
 )
 from ottla.protocol.kafka.records import build_batch
 from tests.simulation.world.clients.port import KafkaPort
+from tests.simulation.world.determinism import Signal
 from tests.simulation.world.history import History, Violation
 
 _GO_ELSEWHERE = {
@@ -79,8 +80,8 @@ class Producer:
         self._per_s = per_s
         self._id, self._epoch = -1, -1
         self._pipelined = pipelined
-        self._start: Callable[[TopicPartition, trio.Event], None] | None = None
-        self._end = trio.Event()
+        self._start: Callable[[TopicPartition, Signal], None] | None = None
+        self._end = Signal()
         self._produce_version = port.rng.choice((3, 7, 9, 11))
         self._codec = port.rng.choice((Codec.NONE, Codec.NONE, Codec.GZIP, Codec.ZSTD))
         if self._codec is Codec.ZSTD:
@@ -103,7 +104,7 @@ class Producer:
 
     # Life
 
-    async def run(self, tps: list[TopicPartition], end: trio.Event) -> None:
+    async def run(self, tps: list[TopicPartition], end: Signal) -> None:
         """Write until `end`, then finish what is under way."""
         if self.acks == -1:
             await self._take_id()
@@ -125,13 +126,14 @@ class Producer:
             try:
                 answer = await self.port.ask(self.port.any_broker(), request, 2)
             except LinkLost:
+                await trio.sleep(0.1)
                 continue
             if answer.error_code == ErrorCode.NONE:
                 self._id, self._epoch = answer.producer_id, answer.producer_epoch
                 return
             await trio.sleep(0.2)
 
-    async def _feed(self, tp: TopicPartition, end: trio.Event) -> None:
+    async def _feed(self, tp: TopicPartition, end: Signal) -> None:
         if self._pipelined:
             async with trio.open_nursery() as nursery:
                 pipeline = Pipeline(self, tp)
@@ -140,8 +142,7 @@ class Producer:
             return
         rng, number, sequence = self.port.rng, 0, 0
         while not end.is_set():
-            with trio.move_on_after(rng.expovariate(self._per_s)):
-                await end.wait()
+            if await end.wait(rng.expovariate(self._per_s)):
                 return
             count = 1 if rng.random() < 0.8 else rng.randint(2, 8)
             batch = self._batch(tp, number, count)
@@ -149,12 +150,11 @@ class Producer:
             sequence += count
             await self._send(tp, batch)
 
-    async def _fill(self, pipeline: "Pipeline", tp: TopicPartition, end: trio.Event) -> None:
+    async def _fill(self, pipeline: "Pipeline", tp: TopicPartition, end: Signal) -> None:
         """Bursts of batches, so that several are under way."""
         rng, number = self.port.rng, 0
         while not end.is_set():
-            with trio.move_on_after(rng.expovariate(self._per_s / 3)):
-                await end.wait()
+            await end.wait(rng.expovariate(self._per_s / 3))
             for _ in range(0 if end.is_set() else rng.randint(1, 6)):
                 count = 1 if rng.random() < 0.8 else rng.randint(2, 8)
                 pipeline.put(self._batch(tp, number, count))
@@ -300,10 +300,10 @@ class Pipeline:
         """Returns when the request is sent, or has its place in the queue of its connection."""
         self._in_flight += 1
         batch.attempts += 1
-        await nursery.start(self._exchange, batch, leader)
+        nursery.start_soon(self._exchange, batch, leader)
+        await trio.lowlevel.checkpoint()  # what is started from now on comes after its first step
 
-    async def _exchange(self, batch: Batch, leader: int, *, task_status) -> None:
-        task_status.started()  # whoever waits for it goes on after this task's first step
+    async def _exchange(self, batch: Batch, leader: int) -> None:
         producer, tp = self._producer, self._tp
         pause_s: float | None = 0.0
         try:

@@ -21,6 +21,7 @@ from ottla.protocol.kafka.records import build_batch
 from tests.simulation.world.clients.admin import Admin
 from tests.simulation.world.clients.consumers import fetch
 from tests.simulation.world.clients.port import KafkaPort
+from tests.simulation.world.determinism import Signal
 from tests.simulation.world.history import History, Violation
 
 _PATIENCE_S = 20.0
@@ -41,7 +42,7 @@ class Recreator:
         self._stray_deletes = 0  # they may come late, and end a life
         self.is_done = False
 
-    async def run(self, end: trio.Event) -> None:
+    async def run(self, end: Signal) -> None:
         """Life after life, and one whole one after `end`."""
         rng = self._port.rng
         while not self.is_done:
