@@ -68,15 +68,13 @@ def test_all_of_it_at_once() -> None:
     assert outcome.counts["records read from followers"]
 
 
-# What these checks can see at all; how each is planted says `planted.moves`
+# What these checks can see at all: of the bugs in `planted.moves` those that are found quickly
 
 PLANTED_HERE = (
     "follower_calls_all_committed",
     "log_stays",
     "move_ends_early",
     "move_forgotten",
-    "moved_replicas_kept",
-    "preferred_leaders_not_elected",
 )
 
 

@@ -24,7 +24,7 @@ def run(chosen: Plan) -> Outcome:
     return run_seed(chosen.seed, plan=chosen)
 
 
-@pytest.mark.parametrize("kind", ["range", "static", "cooperative"])
+@pytest.mark.parametrize("kind", ["static", "cooperative"])
 def test_topics_grow_while_producers_readers_and_groups_use_them(kind: str) -> None:
     chosen = plan(9301, kill_broker=20.0, reset=15.0)
     chosen.grows, chosen.group_kind = True, kind
@@ -34,7 +34,7 @@ def test_topics_grow_while_producers_readers_and_groups_use_them(kind: str) -> N
     assert outcome.counts["groups that took in new partitions"]
 
 
-@pytest.mark.parametrize("seed", [9311, 9313])
+@pytest.mark.parametrize("seed", [9311])
 def test_what_retention_and_deletions_leave_is_all_there(seed: int) -> None:
     chosen = plan(seed, kill_broker=20.0, isolate=20.0, reset=15.0)
     chosen.make_retained(random.Random(seed))
@@ -44,7 +44,7 @@ def test_what_retention_and_deletions_leave_is_all_there(seed: int) -> None:
     assert outcome.counts["positions that retention has passed"]
 
 
-@pytest.mark.parametrize("seed", [9321, 9322])
+@pytest.mark.parametrize("seed", [9321])
 def test_replicas_agree_after_unclean_leaders(seed: int) -> None:
     chosen = plan(seed)
     chosen.make_unclean(random.Random(seed))
@@ -68,20 +68,14 @@ def test_connections_stall_and_drain_slowly() -> None:
     assert outcome.faults["slow_drain"]
 
 
-@pytest.mark.parametrize(("members", "brokers"), [(1, 3), (5, 3), (3, 5)])
+@pytest.mark.parametrize(("members", "brokers"), [(1, 3), (5, 4)])
 def test_clusters_of_other_sizes_hold(members: int, brokers: int) -> None:
     chosen = plan(9351, kill_broker=20.0, kill_member=20.0, power_member=25.0, cut_pair=20.0)
     chosen.members, chosen.brokers = members, brokers
     assert run(chosen).counts["acknowledged records found"]
 
 
-PLANTED_HERE = (
-    "deleted_on_the_leader_alone",
-    "growth_forgotten",
-    "half_is_retained",
-    "own_setting_hidden",
-    "unclean_election_not_held",
-)
+PLANTED_HERE = ("deleted_on_the_leader_alone", "half_is_retained", "unclean_leader_in_an_old_epoch")
 
 
 @pytest.mark.parametrize("name", PLANTED_HERE)
