@@ -37,6 +37,7 @@ class Leading:
     """The leader's `Decider` and `SessionTracker`; owned by the node."""
 
     __slots__ = (
+        "_awaited_by",
         "_collect_at",
         "_decider",
         "_due",
@@ -80,6 +81,7 @@ class Leading:
         interval_s = settings.tick_time_ms / 1000 / _EXPIRY_INTERVALS
         self._tracker = SessionTracker.of(tree.sessions, interval_s, now)
         self._proposals: list[bytes] = []
+        self._awaited_by: set[int] = set()
         self._collect_at = now + settings.container_check_interval_ms / 1000
         self._due: list[str] = []  # nodes to collect, the last one first
 
@@ -132,10 +134,13 @@ class Leading:
             )
         )
 
-    def take_proposals(self) -> list[bytes]:
-        """The payloads decided since the last call, in order."""
+    def take_proposals(self) -> tuple[list[bytes], Collection[int]]:
+        """The payloads decided since the last call, in order; other members that wait for any."""
         proposals, self._proposals = self._proposals, []
-        return proposals
+        awaited_by: Collection[int] = ()
+        if self._awaited_by:
+            awaited_by, self._awaited_by = self._awaited_by, set()
+        return proposals, awaited_by
 
     def applied(self, applied: Applied, now: float) -> None:
         """An own entry was applied to the tree."""
@@ -163,6 +168,7 @@ class Leading:
         auth = [Id(scheme, identity) for scheme, identity in request.auth]
         # The member's report of this sign of life may be lost with the link to it.
         self.touch(request.session_id, now)
+        self._awaited_by.add(member)
         self.decide(
             request.session_id,
             request.opcode,

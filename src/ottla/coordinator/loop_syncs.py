@@ -4,7 +4,8 @@ Two cores that wake one another cost more CPU than the sync of a few hundred byt
 loop, writes with few in flight take a third less CPU, and a lone one a quarter less time. But while
 it lasts nobody is answered, so it is done only
 
-* by a member alone, where no other one waits for a sign of life;
+* by a member alone, or one that follows: none that leads others owes them a sign of life;
+* not while a snapshot is written, which keeps the disk busy;
 * for little data (`LITTLE_BYTES`): with more, the loop has better things to do meanwhile;
 * on a disk that was quick for `QUICK_IN_A_ROW` syncs, of which the last one was the last that may
   have held the loop for more than `QUICK_S`;

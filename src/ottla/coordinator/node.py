@@ -136,10 +136,10 @@ class Node:
             state=lambda: (self._applied, self._tree),
             offer=self._offer_snapshot,
         )
-        syncing = Syncing(store, self._core.persisted, self._on_held)
         is_alone = self._peers is None
         self._turns = Turns(self._turn, syncing.sync, syncing.sync_here, is_alone=is_alone)
         self._deadline_moved = trio.Event()
+        syncing = Syncing(store, self._core, self._snapshots, self._on_held, is_alone=is_alone)
         self._turn_due = False  # the core was told something since the last turn
 
     # --- what the client port asks (ports.Member)
@@ -291,6 +291,7 @@ class Node:
                 nursery.start_soon(self._turns.run_beside)
                 nursery.start_soon(self._keep_time)
                 nursery.start_soon(self._snapshots.run)
+                nursery.start_soon(self._turns.run_later, self._timing.news_s)
                 if self._settings.autopurge_purge_interval_h > 0:
                     nursery.start_soon(self._snapshots.run_purges)
                 task_status.started()
@@ -362,6 +363,8 @@ class Node:
             self._peers.flush()
         if actions.snapshots_wanted:
             self._snapshots.offer_soon()
+            if core.leadership is not None and core.leadership.owes_news:
+                self._turns.want_later()
         if actions.apply:
             self._to_apply.extend(actions.apply)
         if self._to_apply:
@@ -376,9 +379,9 @@ class Node:
                 self._decide(member, request)
             try:
                 leading.reconfiguring.step(trio.current_time())
-                proposals = leading.take_proposals()
+                proposals, awaited_by = leading.take_proposals()
                 if proposals:
-                    self._core.propose(proposals)
+                    self._core.propose(proposals, awaited_by)
             except NotLeader:
                 self._lose_leading()
         elif self._requests.unsent and self._core.leadership is None:
@@ -516,8 +519,8 @@ class Node:
 
     def _on_message(self, sender: int, message: PeerMessage) -> None:
         if isinstance(message, CONSENSUS_MESSAGES):
-            self._core.step(sender, message, trio.current_time())
-            self._turn_due = True
+            if self._core.step(sender, message, trio.current_time()) or not self._serving.is_on:
+                self._turn_due = True
             return
         if isinstance(message, Forward):
             self._on_forward(sender, message)
@@ -539,7 +542,7 @@ class Node:
     def _on_received(self) -> None:
         """What the core was told takes effect at once; requests wait for others of this turn."""
         if self._turn_due:
-            self._turn()
+            self._turns.take_at_once()
 
     def _on_forward(self, sender: int, message: Forward) -> None:
         leadership = self._core.leadership
@@ -561,6 +564,7 @@ class Node:
             self._requests.reads.told(tag, commit, self._applied.index)
         elif self._peers is not None:
             self._peers.send(sender, ReadIndexReply(tag, commit))
+            self._core.await_here(sender, commit)
 
     def _on_link(self, member: int, is_up: bool) -> None:
         if is_up:

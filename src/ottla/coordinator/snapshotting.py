@@ -39,6 +39,8 @@ class Snapshotting:
         self._offer = offer
         self._offer_wanted = False
         self._wake = trio.Event()
+        self.is_taking = False
+        """Whether a snapshot is being written."""
         self._due = 0
         self.plan(store.recovered.base.index)
 
@@ -65,7 +67,9 @@ class Snapshotting:
         while True:
             await self._wake.wait()
             self._wake = trio.Event()
+            self.is_taking = True
             await self._take()
+            self.is_taking = False
 
     async def _take(self) -> None:
         """Dump the state as of now, in slices of a few milliseconds."""

@@ -4,26 +4,32 @@ from collections.abc import Callable
 
 import trio
 
+from ottla.coordinator.consensus.core import Consensus
 from ottla.coordinator.loop_syncs import LITTLE_BYTES, LONG_S, LoopSyncs
+from ottla.coordinator.snapshotting import Snapshotting
 from ottla.coordinator.store.store import Store
 
 
 class Syncing:
     """A node's syncs, which its `Turns` ask for."""
 
-    __slots__ = ("_on_held", "_persisted", "_place", "_store")
+    __slots__ = ("_core", "_is_alone", "_on_held", "_place", "_snapshots", "_store")
 
     def __init__(
         self,
         store: Store,
-        persisted: Callable[[int, float], None],
+        core: Consensus,
+        snapshots: Snapshotting,
         on_held: Callable[[float], None],
+        *,
+        is_alone: bool,
     ) -> None:
-        """`persisted(sequence, now)`: all writes up to there are safe. `on_held(now)`: until now
-        the loop was held so long that somebody may have noticed."""
+        """`on_held(now)`: until now the loop was held so long that somebody may have noticed."""
         self._store = store
-        self._persisted = persisted
+        self._core = core
+        self._snapshots = snapshots
         self._on_held = on_held
+        self._is_alone = is_alone
         self._place = LoopSyncs()
 
     async def sync(self) -> None:
@@ -32,12 +38,14 @@ class Syncing:
         sequence = await self._store.sync()
         now = trio.current_time()
         self._place.waited(now - began)
-        self._persisted(sequence, now)
+        self._core.persisted(sequence, now)
 
     def sync_here(self) -> bool:
         """On the loop; False: that might hold it too long, and nothing was done. OSError."""
         began = trio.current_time()
-        if not self._place.may_hold(began):
+        if not self._place.may_hold(began) or self._snapshots.is_taking:
+            return False
+        if self._core.leadership is not None and not self._is_alone:
             return False
         sequence = self._store.sync_here(LITTLE_BYTES)
         if sequence is None:
@@ -45,8 +53,9 @@ class Syncing:
         now = trio.current_time()
         self._place.held(now - began, now)
         if now - began > LONG_S:
+            self._core.was_held(now)
             self._on_held(now)
-        self._persisted(sequence, now)
+        self._core.persisted(sequence, now)
         return True
 
 

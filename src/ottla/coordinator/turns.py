@@ -3,8 +3,8 @@
 A turn writes what was asked for since the last one, and one sync covers all writes before it. One
 task does both, one behind the other, so that a lone write costs no switch between them. While it
 waits for a sync, turns are taken beside it: the other members wait for what they bring. One member
-alone has nobody to tell: its requests gather until the sync has ended, and are one write then. It
-may also sync where it stands, if that takes no time to speak of (`loop_syncs`).
+alone has nobody to tell: its requests gather until the sync has ended, and are one write then. A
+member may also sync where it stands, if that takes no time to speak of (`loop_syncs`).
 """
 
 from collections.abc import Awaitable, Callable
@@ -13,15 +13,18 @@ import trio
 
 
 class Turns:
-    """Owned by the node; `run` and `run_beside` live as long as the node runs."""
+    """Owned by the node; `run`, `run_beside` and `run_later` live as long as the node runs."""
 
     __slots__ = (
         "_beside",
         "_idle",
         "_is_alone",
+        "_is_at_once",
+        "_is_later_wanted",
         "_is_sync_wanted",
         "_is_syncing",
         "_is_wanted",
+        "_later",
         "_sync",
         "_sync_here",
         "_turn",
@@ -37,7 +40,7 @@ class Turns:
     ) -> None:
         """`turn()` calls `began`; `sync()` makes durable what was written before the call.
 
-        `sync_here()` does so at once, or says that it should not; it is asked only `is_alone`.
+        `sync_here()` does so at once, or says that it should not.
         """
         self._turn = turn
         self._sync = sync
@@ -47,6 +50,9 @@ class Turns:
         self._is_sync_wanted = False
         self._is_syncing = False
         self._idle = trio.lowlevel.ParkingLot()  # the one task, when there is nothing to do
+        self._is_at_once = False  # within `take_at_once`
+        self._is_later_wanted = False
+        self._later = trio.lowlevel.ParkingLot()  # the third, when there is nothing to wait for
         self._beside = trio.lowlevel.ParkingLot()  # the other, when that one does it
 
     def want(self) -> None:
@@ -64,6 +70,12 @@ class Turns:
         elif not self._is_wanted:
             self.want()
 
+    def want_later(self) -> None:
+        """A turn within the time of `run_later`, if there is none before, and another if so."""
+        if not self._is_later_wanted:
+            self._is_later_wanted = True
+            self._later.unpark()
+
     def began(self) -> None:
         """A turn begins, whoever takes it: all that was wanted is done by it."""
         self._is_wanted = False
@@ -71,8 +83,20 @@ class Turns:
     def want_sync(self) -> None:
         """Something was written."""
         self._is_sync_wanted = True
-        if not self._is_syncing:
+        if not (self._is_syncing or self._is_at_once):
             self._idle.unpark()
+
+    def take_at_once(self) -> None:
+        """A turn now, and the sync behind it if that may be here. Raises what these raise."""
+        self._is_at_once = True
+        self._turn()
+        self._is_at_once = False
+        if self._is_sync_wanted and not self._is_syncing:
+            if self._sync_here():
+                self._is_sync_wanted = False
+                self._turn()
+            else:
+                self._idle.unpark()
 
     async def run(self) -> None:
         """The turns, and the syncs behind them. Raises what these raise."""
@@ -83,7 +107,7 @@ class Turns:
                     await trio.lowlevel.checkpoint()
             if self._is_sync_wanted:
                 self._is_sync_wanted = False
-                if not (self._is_alone and self._sync_here()):
+                if not self._sync_here():
                     self._is_syncing = True
                     await self._sync()
                     self._is_syncing = False
@@ -99,6 +123,15 @@ class Turns:
                 self._turn()
                 if self._is_wanted:
                     await trio.lowlevel.checkpoint()
+
+    async def run_later(self, delay_s: float) -> None:
+        """The turns that may wait. Raises what these raise."""
+        while True:
+            if not self._is_later_wanted:
+                await self._later.park()
+            await trio.sleep(delay_s)
+            self._is_later_wanted = False
+            self._turn()
 
 
 __all__ = ["Turns"]

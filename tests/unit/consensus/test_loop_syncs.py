@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from ottla.coordinator.consensus.core import Consensus
 from ottla.coordinator.consensus.values import HardState, Persist
 from ottla.coordinator.loop_syncs import (
     LONG_S,
@@ -14,10 +15,13 @@ from ottla.coordinator.loop_syncs import (
     QUICK_WAIT_S,
     LoopSyncs,
 )
+from ottla.coordinator.snapshotting import Snapshotting
 from ottla.coordinator.store.store import Store
+from ottla.coordinator.syncing import Syncing
 from ottla.protocol.peer.entries import Block, Entry
 from ottla.runtime.memory import RecordingEvents
 from ottla.runtime.memory_disk import MemoryDisk
+from tests.unit.consensus.cores import Table, core_of
 
 
 def quick(syncs: LoopSyncs) -> LoopSyncs:
@@ -101,3 +105,63 @@ async def test_the_end_of_a_segment_goes_the_other_way(
     store.write(write(1, 100))
     monkeypatch.setattr("ottla.coordinator.store.txn_log.SEGMENT_BYTES", 50)
     assert store.sync_here(1000) is None
+
+
+class Snapshots(Snapshotting):
+    """Nothing of one but whether it is at it."""
+
+    def __init__(self) -> None:
+        self.is_taking = False
+
+
+def syncing(store: Store, core: Consensus, *, is_alone: bool) -> tuple[Syncing, Snapshots]:
+    """Behind a disk that was quick often enough."""
+    snapshots = Snapshots()
+    made = Syncing(store, core, snapshots, lambda _now: None, is_alone=is_alone)
+    quick(made._place)
+    return made, snapshots
+
+
+def persist(core: Consensus, store: Store, now: float) -> None:
+    wanted = core.actions(now).persist
+    assert wanted is not None
+    store.write(wanted)
+
+
+async def test_one_that_leads_others_never_holds_its_loop(disk: MemoryDisk) -> None:
+    """They would miss its signs of life as long as its disk stalls."""
+    table = Table([core_of(me, (1, 2, 3)) for me in (1, 2, 3)])
+    table.elect(1)
+    store = opened(disk)
+    leader, _ = syncing(store, table.cores[1], is_alone=False)
+    table.cores[1].propose([b"x"])
+    persist(table.cores[1], store, table.now)
+    assert not leader.sync_here()
+
+
+async def test_one_alone_holds_it_but_not_beside_a_snapshot(disk: MemoryDisk) -> None:
+    core = core_of(1, (1,))
+    core.tick(10.0)
+    store = opened(disk)
+    persist(core, store, 10.0)
+    alone, snapshots = syncing(store, core, is_alone=True)
+    snapshots.is_taking = True
+    assert not alone.sync_here()
+    snapshots.is_taking = False
+    assert alone.sync_here()  # its vote; now it leads
+    persist(core, store, 10.0)
+    assert alone.sync_here()
+    assert core.synced_index == core.log.last_index == 1
+
+
+async def test_one_that_follows_holds_it(disk: MemoryDisk) -> None:
+    table = Table([core_of(me, (1, 2)) for me in (1, 2)])
+    table.elect(1)
+    table.cores[1].propose([b"x"])
+    for to, message in table.drain(1):
+        table.cores[to].step(1, message, table.now)
+    store = opened(disk)
+    persist(table.cores[2], store, table.now)
+    follower, _ = syncing(store, table.cores[2], is_alone=False)
+    assert follower.sync_here()
+    assert table.cores[2].synced_index == table.cores[1].log.last_index

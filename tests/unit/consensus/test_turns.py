@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import wait_all_tasks_blocked
 
 from ottla.coordinator.turns import Turns
@@ -143,14 +144,35 @@ async def test_a_member_alone_syncs_where_it_stands_when_it_may() -> None:
         assert (member.synced_here, member.synced, member.taken) == (2, 1, 5)
 
 
-async def test_a_member_with_others_never_holds_its_loop() -> None:
-    """They would miss its signs of life as long as its disk stalls."""
+async def test_what_came_from_others_is_synced_without_a_switch() -> None:
     member = Member(is_alone=False)
     member.may_hold = True
     async with running(member):
         member.to_write = 1
-        member.turns.want_gathered()
+        member.turns.take_at_once()
+        assert (member.synced_here, member.taken) == (1, 2)
+        member.may_hold = False
+        member.to_write = 1
+        member.turns.take_at_once()
         await wait_all_tasks_blocked()
         member.end_sync()
         await wait_all_tasks_blocked()
-        assert (member.synced_here, member.synced) == (0, 1)
+        assert (member.synced_here, member.synced, member.taken) == (1, 1, 4)
+
+
+async def test_what_may_wait_is_done_by_one_turn_a_moment_later(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    member = Member(is_alone=False)
+    async with running(member), trio.open_nursery() as nursery:
+        nursery.start_soon(member.turns.run_later, 0.5)
+        await wait_all_tasks_blocked()
+        for _ in range(3):
+            member.turns.want_later()
+        assert member.taken == 0
+        await trio.sleep(0.6)
+        assert member.taken == 1
+        member.turns.want_later()
+        await trio.sleep(2)
+        assert member.taken == 2
+        nursery.cancel_scope.cancel()

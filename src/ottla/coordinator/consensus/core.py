@@ -58,8 +58,17 @@ class Consensus(Standing):
 
     # --- inputs
 
-    def step(self, sender: int, message: ConsensusMessage, now: float) -> None:
-        """Take in a message of another member (or the own vote, once it is durable)."""
+    def step(self, sender: int, message: ConsensusMessage, now: float) -> bool:
+        """Take in a message of another member (or the own vote, once it is durable).
+
+        False: `actions` has nothing new to say for it.
+        """
+        if type(message) is AppendReply and message.epoch <= self.hard.epoch:
+            return self._on_append_reply(sender, message, now)
+        self._step(sender, message, now)
+        return True
+
+    def _step(self, sender: int, message: ConsensusMessage, now: float) -> None:
         if isinstance(message, RollCallRequest):
             self._on_roll_call(sender, message, now)
         elif isinstance(message, RollCallReply):
@@ -80,7 +89,7 @@ class Consensus(Standing):
             if isinstance(message, AppendRequest):
                 self._on_append_request(sender, message, now)
             elif isinstance(message, AppendReply):
-                self._on_append_reply(sender, message, now)
+                return  # this member does not lead that epoch
             elif isinstance(message, PreVoteReply):
                 self._on_pre_vote_reply(sender, message, now)
             elif isinstance(message, VoteReply):
@@ -129,8 +138,14 @@ class Consensus(Standing):
             leadership.next_heartbeat, leadership.transfer_deadline, leadership.patience_end()
         )
 
-    def propose(self, payloads: Sequence[bytes]) -> tuple[int, int]:
-        """Append entries; the first one's (index, zxid), the others follow it. NotLeader."""
+    def propose(
+        self, payloads: Sequence[bytes], awaited_by: Collection[int] = ()
+    ) -> tuple[int, int]:
+        """Append entries; the first one's (index, zxid), the others follow it. NotLeader.
+
+        Where members of `awaited_by` hear of them as soon as they are committed, others may hear
+        of it a little later (`Timing.news_s`).
+        """
         leadership = self.leadership
         if leadership is None or leadership.transfer_to is not None:
             raise NotLeader
@@ -139,7 +154,14 @@ class Consensus(Standing):
             self._follow(None, self._patience.heard)
             raise NotLeader
         first = leadership.propose(payloads)
+        for member in awaited_by:
+            leadership.await_here(member, self.log.last_index)
         return first.index, first.zxid
+
+    def await_here(self, member: int, index: int) -> None:
+        """Somebody at another member waits for an entry that was proposed before."""
+        if self.leadership is not None:
+            self.leadership.await_here(member, index)
 
     def change_members(
         self, voters: Collection[int], observers: Collection[int], details: bytes, now: float
@@ -220,6 +242,11 @@ class Consensus(Standing):
         """The link to a member broke; messages on it may be lost."""
         if self.leadership is not None:
             self.leadership.on_unreachable(member)
+
+    def was_held(self, now: float) -> None:
+        """The shell heard nobody until now: the leader may have spoken all the while."""
+        if self.leader not in (None, self.me):
+            self._patience.begin_anew(now)
 
     def leader_ended(self, now: float) -> None:
         """The leader's process is known to be gone, and with it the lease that silence honours.
@@ -378,13 +405,20 @@ class Consensus(Standing):
 
     # --- leading
 
-    def _on_append_reply(self, sender: int, reply: AppendReply, now: float) -> None:
+    def _on_append_reply(self, sender: int, reply: AppendReply, now: float) -> bool:
         leadership = self.leadership
         if leadership is None or reply.epoch != self.hard.epoch:
-            return
+            return False
+        known = self.commit_index
         if leadership.on_append_reply(sender, reply):
             self._advance_commit(now)
             leadership.continue_transfer()
+        return (
+            self.commit_index != known
+            or not leadership.is_content(sender)
+            or leadership.transfer_to is not None
+            or bool(self._outbox)
+        )
 
     def _advance_commit(self, now: float) -> None:
         leadership, replica = self.leadership, self.replica

@@ -46,6 +46,7 @@ class Leadership:
         "followers",
         "learners",
         "next_heartbeat",
+        "owes_news",
         "snapshots_wanted",
         "transfer_deadline",
         "transfer_to",
@@ -81,6 +82,8 @@ class Leadership:
         self._voters: tuple[int, ...] = ()  # the others that vote from now on
         self.follow_membership(membership, now)
         self.next_heartbeat = now
+        self.owes_news = False
+        """Somebody is to be told what is committed, a little later: take a turn by then."""
         self.snapshots_wanted: list[int] = []
         self.transfer_to: int | None = None
         self.transfer_deadline = float("inf")
@@ -188,6 +191,7 @@ class Leadership:
         if heartbeat:
             self.next_heartbeat = now + self._timing.heartbeat_s
         last = self._log.last_index
+        self.owes_news = False
         for member, progress in self.followers.items():
             if heartbeat and progress.mode is not Mode.REPLICATE:
                 progress.probe_sent = False  # a lost probe is repeated by the heartbeat
@@ -207,11 +211,32 @@ class Leadership:
                 # Behind blocks, too: those are answered when they are on disk, and a disk that
                 # takes longer than the lease must not end it.
                 self._send_heartbeat(member, progress, commit, now)
-            elif not sent and self._owes_commit(progress, commit):
-                self._tell_commit(member, progress, commit, now)
+            elif not sent and progress.sent_commit < commit and progress.mode is Mode.REPLICATE:
+                progress.owed_since = min(progress.owed_since, now)
+                if (
+                    progress.awaited > progress.sent_commit
+                    or now >= progress.owed_since + self._timing.news_s
+                ):
+                    self._tell_commit(member, progress, commit, now)
+                else:
+                    self.owes_news = True
 
-    def _owes_commit(self, progress: Progress, commit: int) -> bool:
-        return progress.mode is Mode.REPLICATE and progress.sent_commit < commit
+    def await_here(self, member: int, index: int) -> None:
+        """Somebody at that member waits for the entry: it is told at once when it is committed."""
+        progress = self.followers.get(member)
+        if progress is not None:
+            progress.awaited = max(progress.awaited, index)
+
+    def is_content(self, member: int) -> bool:
+        """Whether it was sent all there is, and nothing but a majority waits for its answers."""
+        progress = self.followers.get(member)
+        return (
+            progress is not None
+            and progress.mode is Mode.REPLICATE
+            and progress.next > self._log.last_index
+            and member not in self.learners
+            and not self._leaving
+        )
 
     def _send_block(self, member: int, progress: Progress, commit: int, now: float) -> None:
         first = progress.next
@@ -222,7 +247,7 @@ class Leadership:
         assert prev_epoch is not None
         self._send(member, AppendRequest(self.epoch, first - 1, prev_epoch, commit, now, block))
         progress.sent_block(block.last_index, len(block.encode()))
-        progress.sent_commit = commit
+        progress.was_told(commit)
 
     def _tell_commit(self, member: int, progress: Progress, commit: int, now: float) -> None:
         """An answer would tell nothing new, and cost both sides as much as this does."""
@@ -232,7 +257,7 @@ class Leadership:
             self._send_heartbeat(member, progress, commit, now)
             return
         self._send(member, AppendRequest(self.epoch, prev, prev_epoch, commit, NO_ANSWER, None))
-        progress.sent_commit = commit
+        progress.was_told(commit)
 
     def _send_heartbeat(self, member: int, progress: Progress, commit: int, now: float) -> None:
         if progress.mode is Mode.SNAPSHOT and now - progress.contact > self._patience:
@@ -242,7 +267,7 @@ class Leadership:
             prev_epoch = self._log.epoch_at(prev)
             if prev_epoch is not None:
                 self._send(member, AppendRequest(self.epoch, prev, prev_epoch, commit, now, None))
-                progress.sent_commit = commit
+                progress.was_told(commit)
                 return
             self._want_snapshot(member, progress, now)
         # Nothing is known of where the logs meet, and an empty prefix meets everywhere.

@@ -23,6 +23,7 @@ class Progress:
 
     __slots__ = (
         "abstains",
+        "awaited",
         "chunk",
         "chunk_sent_at",
         "contact",
@@ -31,6 +32,7 @@ class Progress:
         "matched",
         "mode",
         "next",
+        "owed_since",
         "probe_sent",
         "sent_commit",
         "snapshot",
@@ -42,6 +44,8 @@ class Progress:
         self.mode = Mode.PROBE
         self.probe_sent = False
         self.sent_commit = 0
+        self.awaited = 0  # clients of that member wait for entries up to here
+        self.owed_since = float("inf")  # when it was first kept from it what is committed
         self.inflight: deque[tuple[int, int]] = deque()  # (last index, bytes), ascending
         self.inflight_bytes = 0
         self.contact = float("-inf")  # when we sent the latest message that it answered
@@ -66,6 +70,11 @@ class Progress:
         self.inflight.append((last, size))
         self.inflight_bytes += size
         self.next = last + 1
+
+    def was_told(self, commit: int) -> None:
+        """It knows from a message on its way what is committed."""
+        self.sent_commit = commit
+        self.owed_since = float("inf")
 
     def accepted(self, matched: int) -> bool:
         """The member holds everything up to `matched`; whether that is news."""

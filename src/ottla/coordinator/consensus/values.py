@@ -108,6 +108,9 @@ class Timing:
     election_max_s: float
     lease_s: float
     """The leader stops within this time of its last majority contact; below election_min_s."""
+    news_s: float = 0.0
+    """So much later may a member hear what is committed if nobody there waits for it: the next
+    entries take it along."""
     founding_s: float = float("inf")
     """A member with an empty disk waits so long for every voter; then a majority founds."""
 
@@ -127,6 +130,7 @@ class Timing:
             election_min_s=tick / 2,
             election_max_s=tick,
             lease_s=tick * 0.45,
+            news_s=min(0.002, tick / 100),
             founding_s=tick * init_limit,
         )
 
