@@ -5,7 +5,7 @@ leadership ends. Every decision becomes the next entry; if one is lost, so is th
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ottla.coordinator.consensus.core import Consensus
 from ottla.coordinator.reconfiguring import Change, Reconfiguring

@@ -137,9 +137,9 @@ class Node:
             offer=self._offer_snapshot,
         )
         is_alone = self._peers is None
+        syncing = Syncing(store, self._core, self._snapshots, self._on_held, is_alone=is_alone)
         self._turns = Turns(self._turn, syncing.sync, syncing.sync_here, is_alone=is_alone)
         self._deadline_moved = trio.Event()
-        syncing = Syncing(store, self._core, self._snapshots, self._on_held, is_alone=is_alone)
         self._turn_due = False  # the core was told something since the last turn
 
     # --- what the client port asks (ports.Member)
@@ -289,9 +289,9 @@ class Node:
                     await nursery.start(self._peers.run)
                 nursery.start_soon(self._turns.run)
                 nursery.start_soon(self._turns.run_beside)
+                nursery.start_soon(self._turns.run_later, self._timing.news_s)
                 nursery.start_soon(self._keep_time)
                 nursery.start_soon(self._snapshots.run)
-                nursery.start_soon(self._turns.run_later, self._timing.news_s)
                 if self._settings.autopurge_purge_interval_h > 0:
                     nursery.start_soon(self._snapshots.run_purges)
                 task_status.started()
@@ -361,10 +361,10 @@ class Node:
             for member, message in actions.send:
                 self._peers.send(member, message)
             self._peers.flush()
-        if actions.snapshots_wanted:
-            self._snapshots.offer_soon()
             if core.leadership is not None and core.leadership.owes_news:
                 self._turns.want_later()
+        if actions.snapshots_wanted:
+            self._snapshots.offer_soon()
         if actions.apply:
             self._to_apply.extend(actions.apply)
         if self._to_apply:
@@ -563,8 +563,8 @@ class Node:
         if sender is None:
             self._requests.reads.told(tag, commit, self._applied.index)
         elif self._peers is not None:
-            self._peers.send(sender, ReadIndexReply(tag, commit))
             self._core.await_here(sender, commit)
+            self._peers.send(sender, ReadIndexReply(tag, commit))
 
     def _on_link(self, member: int, is_up: bool) -> None:
         if is_up:
