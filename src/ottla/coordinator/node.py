@@ -19,6 +19,7 @@ import trio
 from ottla.coordinator.circle import Circle
 from ottla.coordinator.consensus.core import Consensus
 from ottla.coordinator.consensus.values import NotLeader, Persist, Position, Snapshot, Timing
+from ottla.coordinator.elections import Elections
 from ottla.coordinator.figures import consensus_figures
 from ottla.coordinator.leading import Leading
 from ottla.coordinator.looks import next_look
@@ -109,6 +110,7 @@ class Node:
         self._leading: Leading | None = None
         self._serving = Serving(self._core, runtime.events)
         self._seen: tuple[int, int | None] = (recovered.hard.epoch, None)  # epoch, leader
+        self._elections = Elections(self._core, self._peers, runtime.events, now)
         self._leader_changed = trio.Event()
         self._retiring = False
         self._watching = Watching(
@@ -466,8 +468,7 @@ class Node:
         core = self._core
         seen = (core.hard.epoch, core.leader)
         if seen != self._seen:
-            if seen[1] is not None or self._seen[1] == self.member_id:
-                self._events.info("ensemble.leader_changed", epoch=seen[0], leader=seen[1])
+            self._elections.saw(now)
             self._seen = seen
             self._deadline_moved.set()
             self._leader_changed.set()
@@ -580,6 +581,7 @@ class Node:
 
     def _on_ended(self, member: int) -> None:
         if member == self._core.leader:
+            self._elections.leader_ended(trio.current_time())
             self._core.leader_ended(trio.current_time())
             self._deadline_moved.set()
 

@@ -300,6 +300,11 @@ class Standing:
         self.replica.begin_proposing(self.leadership.first_index)
         self._draw_circle()
 
+    @property
+    def last_heard(self) -> float:
+        """When a leader gave the last sign of life; minus infinity: it is known to be gone."""
+        return self._patience.heard
+
     def _on_timeout_now(self, sender: int, message: TimeoutNow, now: float) -> None:
         """Section 3.10: the leader itself asks for the election, so nobody is disturbed."""
         is_leaders = self.leader == sender and sender != self.me
