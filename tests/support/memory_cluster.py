@@ -7,7 +7,11 @@ import trio
 
 from ottla.broker.main import run_broker
 from ottla.config.broker import BrokerConfig
-from ottla.protocol.kafka.messages.create_topics import CreatableTopic, CreateTopicsRequest
+from ottla.protocol.kafka.messages.create_topics import (
+    CreatableTopic,
+    CreatableTopicConfig,
+    CreateTopicsRequest,
+)
 from ottla.protocol.kafka.messages.metadata import MetadataRequest, MetadataRequestTopic
 from ottla.runtime.interfaces import Address
 from ottla.runtime.memory import MemoryDisk, MemoryNetwork, RecordingEvents, memory_runtime
@@ -101,11 +105,21 @@ class MemoryCluster:
         (active,) = (n for n in self.handles if self.services(n).controller.is_active)
         return active
 
-    async def create_topic(self, name: str, partitions: int = 1, replicas: int = 3) -> None:
+    async def create_topic(
+        self, name: str, partitions: int = 1, replicas: int = 3, **configs: str
+    ) -> None:
         """Make a topic and wait until every partition has a leader and all replicas in sync."""
         request = CreateTopicsRequest(
             topics=[
-                CreatableTopic(name=name, num_partitions=partitions, replication_factor=replicas)
+                CreatableTopic(
+                    name=name,
+                    num_partitions=partitions,
+                    replication_factor=replicas,
+                    configs=[
+                        CreatableTopicConfig(name=key.replace("_", "."), value=value)
+                        for key, value in configs.items()
+                    ],
+                )
             ],
             timeout_ms=10_000,
         )

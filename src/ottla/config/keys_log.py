@@ -255,7 +255,6 @@ LOG = table(
         "Level of gzip, where the broker compresses.",
         Either(-1, between(1, 9)),
         update=_LIVE,
-        acts=False,
     ),
     Key(
         "compression.lz4.level",
@@ -264,7 +263,6 @@ LOG = table(
         "Level of lz4, where the broker compresses.",
         between(1, 17),
         update=_LIVE,
-        acts=False,
     ),
     Key(
         "compression.zstd.level",
@@ -273,7 +271,6 @@ LOG = table(
         "Level of zstd, where the broker compresses.",
         between(-131_072, 22),
         update=_LIVE,
-        acts=False,
     ),
 )
 

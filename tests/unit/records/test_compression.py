@@ -1,5 +1,6 @@
 """Every codec: round trips, other framings, bounds, and bytes that are none of it."""
 
+import random
 import zlib
 
 import cramjam
@@ -130,3 +131,14 @@ def test_arbitrary_bytes_are_no_records(data: bytes, at: int, codec: Codec) -> N
             list(read_all_records(candidate, limit=1 << 16))
         except DecodeError:
             continue
+
+
+@pytest.mark.parametrize("level", [1, 2, 3, 9, 12, 17])
+@pytest.mark.parametrize("length", [0, 1, 100, 65_535, 65_536, 65_537, 200_000])
+def test_lz4_of_every_level_is_of_independent_blocks(level: int, length: int) -> None:
+    rng = random.Random(length)
+    for data in (rng.randbytes(length), b"ab" * (length // 2), b"%d" % length * (length // 9)):
+        packed = compress(Codec.LZ4, data, level=level)
+        assert packed[4] == 0x60
+        assert decompress(Codec.LZ4, packed) == data
+        assert bytes(cramjam.lz4.decompress(packed)) == data

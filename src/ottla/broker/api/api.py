@@ -53,7 +53,8 @@ class Parked(Protocol):
     """An answer that is not there yet; the connection's writer awaits it in request order.
 
     It may also have `def is_ready(self) -> bool`, whether `wait` would return without waiting; the
-    writer then sends it together with the reply before it.
+    writer then sends it together with the reply before it. With `must_wait = True` the connection's
+    next request is not looked at before; what the request's frame holds stays valid until then.
     """
 
     async def wait(self) -> Message:

@@ -88,7 +88,8 @@ class _Route:
 class Later:
     """A reply that is not there yet: a parked one, or a handler that waits. `finish` once.
 
-    must_wait: `finish` runs an `async def` handler, which the connection's next request waits for.
+    must_wait: the connection's next request waits for `finish`: it runs an `async def` handler, or
+    waits for a `Parked` that says so.
     size: bytes of the request that count as owed, set by a connection that counts them.
     """
 
@@ -107,7 +108,7 @@ class Later:
         self._request = request
         self._ctx = ctx
         self._parked = parked
-        self.must_wait = parked is None
+        self.must_wait = parked is None or getattr(parked, "must_wait", False)
         self.size = 0
 
     @property

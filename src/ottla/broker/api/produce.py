@@ -12,6 +12,9 @@ travels with NOT_LEADER_OR_FOLLOWER (KIP-951). There is one batch for each parti
 is that of one partition.
 """
 
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -30,12 +33,15 @@ from ottla.broker.errors import (
 )
 from ottla.broker.ids import BrokerId, TopicPartition
 from ottla.broker.metadata import INTERNAL_TOPICS
+from ottla.broker.storage.batches import is_packed_otherwise, recompressed
+from ottla.broker.storage.log_config import LogConfig
 from ottla.protocol.kafka.api_keys import ApiKey
 from ottla.protocol.kafka.compression import Codec
 from ottla.protocol.kafka.errors import ErrorCode
 from ottla.protocol.kafka.messages.produce import (
     LeaderIdAndEpoch,
     NodeEndpoint,
+    PartitionProduceData,
     PartitionProduceResponse,
     ProduceRequest,
     ProduceResponse,
@@ -48,6 +54,9 @@ if TYPE_CHECKING:
     from ottla.broker.partitions.partition import Partition
 
 ALL = -1
+PACKED_BESIDE_BYTES = 8 << 10
+"""From here on packing a batch anew takes longer than the way to a thread and back."""
+
 ADMIN_CLIENT_ID = "__admin_client"  # alone may write to internal topics, as Kafka has it
 
 _ATTRIBUTES_LOW = 22  # position of the byte with the codec's bits in a batch
@@ -148,7 +157,59 @@ class _Replicating:
             _fail(waiting.response, error, waiting.partition.tp, self._ctx)
 
 
+class _Packing:
+    """A parked response: large batches that their topic has in another codec are packed beside the
+    loop, one after the other, before anything is appended.
+    """
+
+    __slots__ = ("_ctx", "_request")
+
+    must_wait = True  # the records of the connection's next request come behind these
+
+    def __init__(self, request: ProduceRequest, ctx: RequestContext) -> None:
+        self._request = request
+        self._ctx = ctx
+
+    async def wait(self) -> ProduceResponse | None:
+        beside = self._ctx.services.log_manager.beside
+        for data, config in _to_pack(self._request, self._ctx):
+            assert data.records is not None
+            assert config.codec is not None
+            pack = partial(recompressed, data.records, config.codec, config.codec_level)
+            with suppress(BrokerError):  # of which the append finds the same
+                data.records = memoryview(await beside(pack))
+        answer = _append(self._request, self._ctx)
+        if answer is None or isinstance(answer, ProduceResponse):
+            return answer
+        response = await answer.wait()
+        assert isinstance(response, ProduceResponse)
+        return response
+
+
+def _to_pack(
+    request: ProduceRequest, ctx: RequestContext
+) -> Iterator[tuple[PartitionProduceData, LogConfig]]:
+    """The large batches that are not in the codec of their topic."""
+    for topic in request.topic_data:
+        for data in topic.partition_data:
+            records = data.records
+            if records is None or len(records) < PACKED_BESIDE_BYTES:
+                continue
+            partition = ctx.services.partitions.get(TopicPartition(topic.name, data.index))
+            if partition is None:
+                continue
+            config = partition.log.config
+            if config.codec is not None and is_packed_otherwise(records, config.codec):
+                yield data, config
+
+
 def handle(request: ProduceRequest, ctx: RequestContext) -> ProduceResponse | Parked | None:
+    for _ in _to_pack(request, ctx):
+        return _Packing(request, ctx)
+    return _append(request, ctx)
+
+
+def _append(request: ProduceRequest, ctx: RequestContext) -> ProduceResponse | Parked | None:
     acks = request.acks
     if not -1 <= acks <= 1:
         raise InvalidRequiredAcks(f"acks is {acks}, not -1, 0 or 1")

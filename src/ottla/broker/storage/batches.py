@@ -244,7 +244,12 @@ def runs(
         first, room = last, 0
 
 
-def recompressed(data: BytesLike, codec: Codec) -> bytearray:
+def is_packed_otherwise(data: BytesLike, codec: Codec) -> bool:
+    """Whether the first batch in `data` is not in `codec`."""
+    return len(data) >= HEADER_BYTES and data[_ATTRIBUTES_AT + 1] & CODEC_MASK != codec
+
+
+def recompressed(data: BytesLike, codec: Codec, level: int | None = None) -> bytearray:
     """A copy of `data` with every batch in `codec`; what cannot be read is left for `assign`."""
     out = bytearray()
     position = 0
@@ -255,7 +260,7 @@ def recompressed(data: BytesLike, codec: Codec) -> bytearray:
                 out += data[position:end]
             else:
                 validate_crc(data, position, header)
-                out += recompress(data, position, codec)
+                out += recompress(data, position, codec, level=level)
             position = end
     except DecodeError as error:
         raise CorruptMessage(str(error)) from None
@@ -341,6 +346,7 @@ __all__ = [
     "assign",
     "check_batches",
     "in_place",
+    "is_packed_otherwise",
     "recompressed",
     "runs",
 ]

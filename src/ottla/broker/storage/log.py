@@ -110,7 +110,7 @@ class Log(CuttingLog):
         config = self.config
         self._now_ms = now_ms
         codec = config.codec
-        buffer = in_place(data) if codec is None else recompressed(data, codec)
+        buffer = in_place(data) if codec is None else recompressed(data, codec, config.codec_level)
         batches = assign(
             buffer,
             config,

@@ -13,6 +13,7 @@ FOREVER: Final = (1 << 63) - 1
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 
+_LZ4_FAST: Final = 9
 _CODECS: Final = {
     "producer": None,
     "uncompressed": Codec.NONE,
@@ -53,6 +54,9 @@ class LogConfig:
     file_delete_delay_ms: int = 60_000
     producer_id_expiration_ms: int = _DAY_MS
     compression_type: str = "producer"
+    gzip_level: int = -1
+    lz4_level: int = 9
+    zstd_level: int = 3
     delete_retention_ms: int = _DAY_MS
     min_cleanable_ratio: float = 0.5
     min_compaction_lag_ms: int = 0
@@ -60,6 +64,8 @@ class LogConfig:
 
     codec: Codec | None = field(init=False, default=None)
     """The codec that batches are brought to; None leaves each as its producer made it."""
+    codec_level: int | None = field(init=False, default=None)
+    """The level to pack with, where the codec has levels and it is not the codec's own choice."""
     is_compacted: bool = field(init=False, default=False)
     roll_ms: int = field(init=False, default=0)
     """Age at which a segment is closed: what `max.compaction.lag.ms` allows, if that is less."""
@@ -82,6 +88,13 @@ class LogConfig:
                 raise InvalidConfig(f"{name.replace('_', '.')} is below {lowest}")
         derive = object.__setattr__  # the one time that a frozen object is not yet finished
         derive(self, "codec", _CODECS[self.compression_type])
+        levels = {
+            Codec.GZIP: None if self.gzip_level == -1 else self.gzip_level,
+            # As in Kafka, the default is the fast way, and any other level the thorough one.
+            Codec.LZ4: None if self.lz4_level == _LZ4_FAST else self.lz4_level,
+            Codec.ZSTD: self.zstd_level,
+        }
+        derive(self, "codec_level", None if self.codec is None else levels.get(self.codec))
         derive(self, "is_compacted", "compact" in self.cleanup_policy)
         is_bounded = self.is_compacted and self.max_compaction_lag_ms > 0
         lag_ms = self.max_compaction_lag_ms if is_bounded else FOREVER

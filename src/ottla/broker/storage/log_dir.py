@@ -22,7 +22,7 @@ from ottla.broker.storage.log_flushing import FlushingLog
 from ottla.broker.storage.log_state import LogState
 from ottla.broker.storage.recovery import WORTH_A_WORKER_BYTES, RecoveryOrder
 from ottla.runtime.inline_workers import InlineWorkers
-from ottla.runtime.interfaces import Disk, Events, Workers
+from ottla.runtime.interfaces import Disk, Events, Result, Workers
 
 _NAME_BYTES_MAX = 255
 _FLUSHES_MAX = 8
@@ -89,6 +89,10 @@ class LogManager:
             reason=str(error),
             partitions=None,
         )
+
+    async def beside(self, call: Callable[[], Result]) -> Result:
+        """See `Disk.beside`."""
+        return await self._disk.beside(call)
 
     # --- failures ---
 

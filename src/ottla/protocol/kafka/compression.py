@@ -51,7 +51,10 @@ class Codec(IntEnum):
 
 
 def compress(codec: Codec, data: BytesLike, *, level: int | None = None) -> bytes:
-    """`data` in the codec's framing; `level` where the codec has levels (gzip, zstd)."""
+    """`data` in the codec's framing; `level` where the codec has levels (gzip, lz4, zstd).
+
+    A level of lz4 is one of its thorough packer; without one the fast packer does it.
+    """
     match codec:
         case Codec.NONE:
             return bytes(data)
@@ -61,7 +64,7 @@ def compress(codec: Codec, data: BytesLike, *, level: int | None = None) -> byte
         case Codec.SNAPPY:
             return _compress_snappy(data)
         case Codec.LZ4:
-            return _compress_lz4(data)
+            return _compress_lz4(data, level)
         case Codec.ZSTD:
             import cramjam
 
@@ -156,14 +159,12 @@ def _decompress_snappy_block(block: bytes, limit: int) -> bytes:
         raise DecodeError(f"not snappy: {error}") from None
 
 
-def _compress_lz4(data: BytesLike) -> bytes:
-    import cramjam
-
+def _compress_lz4(data: BytesLike, level: int | None) -> bytes:
     parts = [_LZ4_HEADER]
     with memoryview(data) as view:
         for start in range(0, len(view), _LZ4_BLOCK_BYTES):
             block = bytes(view[start : start + _LZ4_BLOCK_BYTES])
-            packed = bytes(cramjam.lz4.compress_block(block, store_size=False))
+            packed = _packed_block(block, level)
             if len(packed) < len(block):
                 parts.append(len(packed).to_bytes(4, "little"))
                 parts.append(packed)
@@ -172,6 +173,19 @@ def _compress_lz4(data: BytesLike) -> bytes:
                 parts.append(block)
     parts.append(b"\x00\x00\x00\x00")
     return b"".join(parts)
+
+
+def _packed_block(block: bytes, level: int | None) -> bytes:
+    """One block; `block` itself, or more than it, where it does not get smaller."""
+    import cramjam
+
+    if level is None:
+        return bytes(cramjam.lz4.compress_block(block, store_size=False))
+    # The library packs thoroughly into frames only: take the one block out of a frame.
+    frame = bytes(cramjam.lz4.compress(block, level=level))
+    at = 7 + 8 * (frame[4] >> 3 & 1)  # magic, flags, block size; the content's size; a check byte
+    size = int.from_bytes(frame[at : at + 4], "little")
+    return block if size & _LZ4_STORED else frame[at + 4 : at + 4 + size]
 
 
 def _decompress_growing(codec: Codec, data: BytesLike, limit: int) -> bytes:

@@ -422,13 +422,14 @@ def assemble_batch(header: BatchHeader, payload: BytesLike) -> bytes:
     return b"".join((prefix, covered, payload))
 
 
-def recompress(data: BytesLike, position: int, codec: Codec) -> bytes:
+def recompress(data: BytesLike, position: int, codec: Codec, *, level: int | None = None) -> bytes:
     """The batch at `position` with its payload in another codec; records stay untouched."""
     header = read_header(data, position)
     with memoryview(data) as view:
         payload = decompress(header.codec, view[position + HEADER_BYTES : position + header.size])
     attributes = header.attributes & ~CODEC_MASK | codec
-    return assemble_batch(header._replace(attributes=attributes), compress(codec, payload))
+    packed = compress(codec, payload, level=level)
+    return assemble_batch(header._replace(attributes=attributes), packed)
 
 
 def build_control_batch(
