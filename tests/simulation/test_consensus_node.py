@@ -81,6 +81,22 @@ async def test_silent_session_expires_and_touched_one_does_not(autojump_clock):
             assert node.tree.session(silent.session_id) is None
 
 
+async def test_member_that_was_suspended_takes_no_session_for_dead(autojump_clock):
+    """What clients sent meanwhile waits unread when it looks at the time: SIGSTOP, a full core."""
+    async with ensemble(1) as world:
+        node = world.nodes[1]
+        await serving(node, True)
+        session = await node.create_session(4000)
+        autojump_clock.jump(30)
+        await trio.sleep(2)
+        assert node.tree.session(session.session_id) is not None
+        node.touch(session.session_id)
+        await trio.sleep(3.9)
+        assert node.tree.session(session.session_id) is not None
+        await trio.sleep(2.1)
+        assert node.tree.session(session.session_id) is None
+
+
 async def test_write_keeps_its_session_though_its_member_reports_nothing_more(autojump_clock):
     """The link may break between the write and the report. Seed 6240, three minutes."""
     async with ensemble(3) as world:

@@ -42,6 +42,7 @@ class Leading:
         "_decider",
         "_due",
         "_events",
+        "_looked_at",
         "_proposals",
         "_settings",
         "_tracker",
@@ -80,6 +81,7 @@ class Leading:
         # A new leader grants every session its full timeout.
         interval_s = settings.tick_time_ms / 1000 / _EXPIRY_INTERVALS
         self._tracker = SessionTracker.of(tree.sessions, interval_s, now)
+        self._looked_at = now
         self._proposals: list[bytes] = []
         self._awaited_by: set[int] = set()
         self._collect_at = now + settings.container_check_interval_ms / 1000
@@ -180,6 +182,9 @@ class Leading:
 
     def look(self, now: float, now_ms: int) -> None:
         """What time alone asks for, and what is told of it."""
+        if now - self._looked_at > self._settings.tick_time_ms / 1000:
+            self.heard_nobody(now)  # this process was suspended, or had no core to run on
+        self._looked_at = now
         for session_id in self.expire(now, now_ms):
             self._events.info("session.expired", session=f"{session_id:#x}")
         for path in self.take_over_quota():
