@@ -354,13 +354,18 @@ class Broker:
 
     def _on_topic_settings(self, changed: Mapping[str, TopicSettings]) -> None:
         held: set[str] = set()
+        moved = False
         for partition in self._registry:
             topic = partition.tp.topic
             held.add(topic)
             settings = changed.get(topic)
             if settings is not None:
+                was_flushed = partition.log.is_flushed_by_count
                 partition.log.config = settings.log
+                moved = moved or partition.log.is_flushed_by_count != was_flushed
                 partition.set_min_isr(settings.min_isr)
+        if moved:
+            self._fetchers.rearrange()
         self._dynamic.keep_only(held)
 
     def _tell_controller(self, kind: str, name: str, _config: Mapping[str, str]) -> None:

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 import trio
+import trio.testing
 
 from ottla.broker.ids import BrokerEpoch, BrokerId, TopicPartition
 from ottla.broker.link import LinkLost
@@ -35,6 +36,7 @@ class Followed:
     log_start: int = 0
     log_end: int = 0
     latest_epoch: int = 0
+    is_flushed_by_count: bool = False
 
     @property
     def log(self) -> "Followed":
@@ -229,3 +231,30 @@ async def test_role_that_comes_while_the_broker_stops_is_taken_without_a_fetcher
         nursery.cancel_scope.cancel()
     [partition] = some(1)
     fetchers.follow(partition, BrokerId(1), Address("broker-1", 9092))
+
+
+async def test_logs_that_wait_for_their_syncs_have_connections_of_their_own(autojump_clock):
+    """Others would wait with them: a fetcher asks again once all it appended may be asked past."""
+    links: list[Link] = []
+
+    def connect(_leader, _address, _client_id) -> Link:
+        links.append(Link())
+        return links[-1]
+
+    fetchers = Fetchers(SETTINGS, connect, lambda: BrokerEpoch(7), RecordingEvents())
+    plain, flushed, later = some(3)
+    flushed.is_flushed_by_count = True
+    async with trio.open_nursery() as nursery:
+        await nursery.start(fetchers.run)
+        for each in (plain, flushed, later):
+            fetchers.follow(each, BrokerId(1), Address("broker-1", 9092))
+        await trio.testing.wait_all_tasks_blocked()
+        assert [sorted(asked(link.requests[-1])) for link in links] == [[0, 2], [1]]
+        later.is_flushed_by_count = True
+        fetchers.rearrange()
+        await trio.testing.wait_all_tasks_blocked()
+        links[0].put(answer())
+        await trio.sleep(0.1)
+        assert forgotten(links[0].requests[-1]) == [2]
+        assert sorted(asked(links[1].requests[-1])) == [1, 2]
+        nursery.cancel_scope.cancel()

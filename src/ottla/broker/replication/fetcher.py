@@ -88,6 +88,11 @@ class FollowedLog(Protocol):
     @property
     def latest_epoch(self) -> int: ...
 
+    @property
+    def is_flushed_by_count(self) -> bool:
+        """Whether each append, or each few, has to be on stable storage before the next fetch."""
+        ...
+
     def settling(self) -> "Settling": ...
 
 
@@ -515,7 +520,7 @@ class Fetchers:
         self.unfollow(partition.tp)
         if self._ended:
             return  # the broker stops; a request of the controller was still on its way in
-        fetcher = self._fetcher(leader, address, partition.tp)
+        fetcher = self._fetcher(leader, address, partition)
         fetcher.follow(partition)
         self._where[partition.tp] = fetcher
 
@@ -529,9 +534,13 @@ class Fetchers:
         if fetchers_per_leader == self._settings.fetchers_per_leader:
             return
         self._settings = replace(self._settings, fetchers_per_leader=fetchers_per_leader)
+        self.rearrange()
+
+    def rearrange(self) -> None:
+        """Have every partition at the connection where it belongs; `flush.messages` may change."""
         for (leader, slot), (fetcher, address) in list(self._running.items()):
             for partition in fetcher.followed():
-                if self._slot(partition.tp) != slot:
+                if self._slot(partition) != slot:
                     self.follow(partition, leader, address)
         self.drop_idle()
 
@@ -541,12 +550,19 @@ class Fetchers:
             if not len(fetcher):
                 self._end(key, fetcher)
 
-    def _slot(self, tp: TopicPartition) -> int:
-        return (31 * sum(tp.topic.encode()) + tp.partition) % self._settings.fetchers_per_leader
+    def _slot(self, partition: FollowedPartition) -> int:
+        """Which of a leader's connections: those from `fetchers_per_leader` on are for logs whose
+        syncs would keep the others waiting (`LeaderFetcher._settle`).
+        """
+        tp, count = partition.tp, self._settings.fetchers_per_leader
+        slot = (31 * sum(tp.topic.encode()) + tp.partition) % count
+        return slot + count if partition.log.is_flushed_by_count else slot
 
-    def _fetcher(self, leader: BrokerId, address: Address, tp: TopicPartition) -> LeaderFetcher:
+    def _fetcher(
+        self, leader: BrokerId, address: Address, partition: FollowedPartition
+    ) -> LeaderFetcher:
         assert self._nursery is not None, "Fetchers.run is not running"
-        slot = self._slot(tp)
+        slot = self._slot(partition)
         key = (leader, slot)
         running = self._running.get(key)
         if running is not None:

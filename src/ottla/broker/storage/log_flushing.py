@@ -31,6 +31,11 @@ class FlushingLog(LogState):
         return now_ms - self._flushed_ms >= self.config.flush_ms
 
     @property
+    def is_flushed_by_count(self) -> bool:
+        """Whether `flush.messages` asks for anything."""
+        return self.config.flush_messages != FOREVER
+
+    @property
     def wants_flush(self) -> bool:
         """Whether more is not flushed than `flush.messages` allows."""
         return self.log_end - self.recovery_point >= self.config.flush_messages
