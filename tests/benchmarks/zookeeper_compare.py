@@ -103,7 +103,7 @@ def estimate_s(names: Sequence[str], plan: Plan) -> float:
     """How long it takes, roughly: seconds that are measured, warm-up, and starts as seen here."""
     sizes = len(plan.sizes)
     rows = len(list(combinations(plan)))
-    rounds = 1 if plan.quick else 3
+    rounds = 1 if plan.quick else 2
     ticks = 1 if plan.quick else 2
     taken = {
         "requests": sizes * rows * 2 * plan.seconds,
@@ -111,7 +111,7 @@ def estimate_s(names: Sequence[str], plan: Plan) -> float:
         "sessions": sizes * 4 * plan.seconds,
         "million": 2 * (plan.warmup + 4 * plan.seconds) + plan.znodes * 1e-4,
         "start": sizes * (20 + 2 * plan.warmup),
-        "failover": 2 * ticks * rounds * (2 * plan.warmup / 5 + 18),
+        "failover": 3 * ticks * rounds * (2 * plan.warmup / 5 + 18),
     }
     shared = sizes * (2 * plan.warmup + 12) if set(names) & set(SERVED) else 0
     return shared + sum(taken[name] for name in names)

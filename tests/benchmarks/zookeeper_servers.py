@@ -131,6 +131,10 @@ class Ensemble:
         process.kill()
         process.wait(10)
 
+    def end(self, index: int) -> None:
+        """SIGTERM, without waiting for what comes of it."""
+        self._processes[index].send_signal(signal.SIGTERM)
+
     def freeze(self, index: int) -> None:
         """SIGSTOP: the process is there, and does nothing."""
         self._processes[index].send_signal(signal.SIGSTOP)

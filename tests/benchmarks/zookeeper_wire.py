@@ -79,7 +79,7 @@ class Client:
         try:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.socket.sendall(connect_frame())
-            if not _CONNECTED.unpack_from(self._receive())[2]:
+            if not _CONNECTED.unpack_from(self.receive())[2]:
                 raise Unexpected("no session")
         except BaseException:
             self.socket.close()
@@ -106,12 +106,12 @@ class Client:
         """How many children a znode has, by its Stat."""
         self._xid += 1
         self.socket.sendall(get_data_frame(self._xid, path))
-        return int(_CHILDREN_AND_PZXID.unpack(self._receive()[-_CHILDREN_AND_PZXID.size :])[0])
+        return int(_CHILDREN_AND_PZXID.unpack(self.receive()[-_CHILDREN_AND_PZXID.size :])[0])
 
     def call(self, request: bytes) -> int:
         """The error of its reply."""
         self.socket.sendall(request)
-        reply = self._receive()
+        reply = self.receive()
         return int(HEADER.unpack_from(_LENGTH.pack(len(reply)) + reply)[3])
 
     def close(self) -> None:
@@ -121,7 +121,8 @@ class Client:
             self.call(close_frame(self._xid))
         self.socket.close()
 
-    def _receive(self) -> bytes:
+    def receive(self) -> bytes:
+        """The next frame, without its length."""
         (length,) = _LENGTH.unpack(self._exactly(4))
         return self._exactly(length)
 
