@@ -18,7 +18,7 @@ from tests.simulation.world.history import History, Violation
 from tests.simulation.world.nodes import Node
 
 _LOOK_S = 3.0  # between two looks at metadata
-_MORE_MAX = 2  # partitions that a topic may get
+_MORE_MAX = 1  # partitions that a topic may get: each costs all that others do
 _REFUSED = {
     ErrorCode.INVALID_PARTITIONS,  # a wish whose answer was lost came true
     ErrorCode.INVALID_REPLICATION_FACTOR,  # too few brokers live

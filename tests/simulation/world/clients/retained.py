@@ -248,7 +248,7 @@ class RecordDeleter:
 class RetainedWork:
     """All clients of the topic, and a look at its logs. `settings` are those of the topic."""
 
-    PARTITIONS = 2
+    PARTITIONS = 1
 
     def __init__(
         self,
