@@ -46,6 +46,8 @@ class Server(ABC):
     """One or more broker processes of one kind; `start` and `end` as often as wanted."""
 
     name = ""
+    compiles = False
+    """Whether it gets faster while it runs."""
 
     def __init__(self, home: Path, brokers: int) -> None:
         self.home = home
@@ -143,6 +145,7 @@ class Ottla(Server):
 
 class Kafka(Server):
     name = "Kafka"
+    compiles = True
 
     def __init__(self, home: Path, brokers: int, libs: Path) -> None:
         super().__init__(home, brokers)

@@ -34,10 +34,10 @@ def _field(path: Path, name: str) -> str:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far."""
+    """User and system time of a process so far, and of children that have ended."""
     with Path(f"/proc/{pid}/stat").open(encoding="ascii") as stat:
         fields = stat.read().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mb(pid: int) -> float:

@@ -6,6 +6,7 @@ is often what limits.
 
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection as Pipe
@@ -51,7 +52,12 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def create_topic(
-    bootstrap: str, topic: str, *, replicas: list[list[int]], min_isr: int = 1
+    bootstrap: str,
+    topic: str,
+    *,
+    replicas: list[list[int]],
+    min_isr: int = 1,
+    config: Mapping[str, str] | None = None,
 ) -> None:
     """A topic with these replicas of each partition, the first of them the leader."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
@@ -59,7 +65,11 @@ def create_topic(
         topic,
         num_partitions=len(replicas),
         replica_assignment=replicas,
-        config={"min.insync.replicas": str(min_isr), "file.delete.delay.ms": "1000"},
+        config={
+            "min.insync.replicas": str(min_isr),
+            "file.delete.delay.ms": "1000",
+            **(config or {}),
+        },
     )
     admin.create_topics([asked])[topic].result(TIMEOUT_S)
     deadline = time.monotonic() + TIMEOUT_S
