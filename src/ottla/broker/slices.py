@@ -30,6 +30,7 @@ def log_config(config: TopicConfig, broker: BrokerConfig) -> LogConfig:
     return LogConfig(
         segment_bytes=config.int("segment.bytes"),
         segment_ms=config.int("segment.ms"),
+        segment_jitter_ms=config.int("segment.jitter.ms"),
         segment_index_bytes=config.int("segment.index.bytes"),
         index_interval_bytes=config.int("index.interval.bytes"),
         retention_ms=config.int("retention.ms"),

@@ -60,7 +60,6 @@ LOG = table(
         " do not all close at once. Default: log.roll.jitter.hours.",
         at_least(0),
         update=_LIVE,
-        acts=False,
     ),
     Key(
         "log.roll.jitter.hours",
@@ -68,7 +67,6 @@ LOG = table(
         0,
         "The same in hours.",
         at_least(0),
-        acts=False,
     ),
     Key(
         "log.retention.ms",

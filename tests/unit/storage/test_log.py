@@ -16,6 +16,7 @@ from ottla.broker.errors import (
     UnsupportedCompression,
     UnsupportedFormat,
 )
+from ottla.broker.ids import TopicPartition
 from ottla.broker.storage.log_config import LogConfig, TimestampType
 from ottla.broker.storage.producers import Origin
 from ottla.broker.storage.reading import FileRange
@@ -318,6 +319,18 @@ def test_segments_roll_by_size_time_and_full_indexes() -> None:
     assert not log.maybe_roll(NOW_MS + 10)
     assert log.maybe_roll(NOW_MS + 11)
     assert not log.maybe_roll(NOW_MS + 99), "an empty segment is not rolled"
+
+
+def test_jitter_closes_segments_at_different_ages_below_that_of_the_topic() -> None:
+    ages = set()
+    for partition in range(20):
+        log = open_log(config=LogConfig(segment_ms=1000, segment_jitter_ms=400))
+        log.tp = TopicPartition("t", partition)
+        append(log, batch(b"v"))
+        age = next(ms for ms in range(2000) if log.maybe_roll(NOW_MS + ms))
+        assert 600 < age <= 1001
+        ages.add(age)
+    assert len(ages) > 10
 
 
 def test_indexes_of_sealed_segments_go_from_memory_in_every_round_of_upkeep() -> None:

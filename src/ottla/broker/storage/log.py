@@ -32,6 +32,7 @@ from ottla.broker.storage.reading import FileRange, ReadInfo
 from ottla.broker.storage.retention import count_expired
 from ottla.broker.storage.segment import Segment
 from ottla.broker.storage.snapshots import note_completed
+from ottla.protocol.kafka.crc import crc32c
 from ottla.runtime.interfaces import BytesLike, Disk, Events
 
 
@@ -308,10 +309,20 @@ class Log(CuttingLog):
         else:
             waited_ms = self._now_ms - segment.created_ms
         return (
-            waited_ms > config.roll_ms
+            waited_ms > self._roll_ms(segment)
             or len(segment.offset_index) >= config.offset_index_entries_max
             or len(segment.time_index) >= config.time_index_entries_max
         )
+
+    def _roll_ms(self, segment: Segment) -> int:
+        """The age at which `segment` is sealed: less than `segment.ms` by a part of
+        `segment.jitter.ms` that its name decides, so that it is the same at every look.
+        """
+        config = self.config
+        spread_ms = min(config.segment_jitter_ms, config.roll_ms)
+        if spread_ms <= 0:
+            return config.roll_ms
+        return config.roll_ms - crc32c(f"{self.tp}/{segment.base}".encode()) % spread_ms
 
     def _roll(self, now_ms: int) -> Segment:
         """Seal the active segment and go on in a new one at the log's end."""
@@ -340,7 +351,7 @@ class Log(CuttingLog):
         if segment.size == 0:
             return False
         began = segment.first_timestamp
-        if now_ms - (began if began >= 0 else segment.created_ms) <= self.config.roll_ms:
+        if now_ms - (began if began >= 0 else segment.created_ms) <= self._roll_ms(segment):
             return False
         self._roll(now_ms)
         return True
