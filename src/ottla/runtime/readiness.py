@@ -37,10 +37,12 @@ class Readers:
     """The sockets of one run of the loop that wait for bytes. Invariant: a descriptor is registered
     with the poller exactly while it is in `_waiting`."""
 
-    __slots__ = ("_poller", "_waiting")
+    __slots__ = ("_after", "_is_looking", "_poller", "_waiting")
 
     def __init__(self) -> None:
         self._poller = select.epoll()
+        self._is_looking = False
+        self._after: list[Callable[[], None]] = []
         self._waiting: dict[int, _Waiting] = {}
 
     @classmethod
@@ -104,12 +106,22 @@ class Readers:
                     events = poller.poll(0, BATCH - served)
                     if not events:
                         break
+                    self._is_looking = True
                     self._look_at(events)
+                    while self._after:
+                        self._after.pop(0)()
+                    self._is_looking = False
                     served += len(events)
-                    if served >= BATCH:
-                        break
+                    if served >= BATCH or len(events) == 1:
+                        break  # one alone is served as well by the next turn
         finally:
             poller.close()
+
+    def call_after_look(self, function: Callable[[], None]) -> bool:
+        """See `after_look`."""
+        if self._is_looking:
+            self._after.append(function)
+        return self._is_looking
 
     def _look_at(self, events: list[tuple[int, int]]) -> None:
         """Serve ready sockets, then settle what their owners put off."""
@@ -144,6 +156,15 @@ class Readers:
                 self._end(fd, found, outcome.Value(True))
 
 
+def after_look(function: Callable[[], None]) -> bool:
+    """Have `function` called when the sockets that are ready now are served and settled.
+
+    False where no look is under way: then it will not be called.
+    """
+    readers = _READERS.get()
+    return readers is not None and readers.call_after_look(function)
+
+
 async def receive_each(
     stream: Stream,
     buffer: Callable[[], memoryview],
@@ -160,4 +181,4 @@ async def receive_each(
     return False
 
 
-__all__ = ["BATCH", "LOOKS", "SETTLES", "WAITS", "Readers", "Ready", "receive_each"]
+__all__ = ["BATCH", "LOOKS", "SETTLES", "WAITS", "Readers", "Ready", "after_look", "receive_each"]

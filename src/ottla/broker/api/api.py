@@ -62,6 +62,26 @@ class Parked(Protocol):
         ...
 
 
+class Pollable(Parked, Protocol):
+    """A parked answer that needs no task to wait for it.
+
+    deadline: when `poll` gives an answer at the latest.
+    """
+
+    @property
+    def deadline(self) -> float: ...
+
+    def arm(self, wake: Callable[[], None]) -> None:
+        """From now on call `wake`, perhaps at once, when `poll` may have an answer."""
+        ...
+
+    def disarm(self) -> None: ...
+
+    def poll(self, now: float) -> Message | None:
+        """The response, or None: not yet. Disarmed afterwards. BrokerError as in handlers."""
+        ...
+
+
 @dataclass(slots=True, frozen=True)
 class Encoded:
     """A response's body that is already in the bytes of the request's version."""
@@ -198,6 +218,7 @@ __all__ = [
     "HangUp",
     "Message",
     "Parked",
+    "Pollable",
     "RequestContext",
     "Services",
     "error_code_response",

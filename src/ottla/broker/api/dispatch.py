@@ -23,6 +23,7 @@ from ottla.broker.api.api import (
     HangUp,
     Message,
     Parked,
+    Pollable,
     RequestContext,
     Services,
     response_type,
@@ -116,6 +117,20 @@ class Later:
         """Whether `finish` would not wait, as far as the handler can tell."""
         ready = getattr(self._parked, "is_ready", None)
         return ready is not None and bool(ready())
+
+    @property
+    def pollable(self) -> Pollable | None:
+        """What can be armed and polled instead of `finish`; None when nothing can."""
+        return self._parked if hasattr(self._parked, "poll") else None  # type: ignore[return-value]
+
+    def poll(self, now: float) -> Parts | None:
+        """The response's frame, or None: not yet."""
+        route = self._route
+        try:
+            answer = self._parked.poll(now)  # type: ignore[union-attr]  # it is pollable
+            return None if answer is None else route.response(answer, self._ctx.correlation_id)
+        except Exception as error:  # noqa: BLE001  the boundary, see `Dispatcher.failure`
+            return self._dispatcher.failure(route, self._request, self._ctx, error)
 
     async def finish(self) -> Parts | None:
         """The response's frame; None when there is none to send."""

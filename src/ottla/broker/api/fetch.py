@@ -11,7 +11,7 @@ epochs (KIP-595), the current leader in errors. 13: topics by id. 15: followers 
 0 in all versions. The first batch of a response is whole whatever the limits say (KIP-74).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import trio
@@ -68,6 +68,7 @@ class _Fetch:
         "_replica_epoch",
         "_replica_id",
         "_session",
+        "_wake",
         "_watched",
     )
 
@@ -91,6 +92,7 @@ class _Fetch:
         self._rack = _rack(request, ctx)
         self._max_bytes = min(request.max_bytes, ctx.services.config.int("fetch.max.bytes"))
         self._watched: list[tuple[Partition, int]] = []  # with their changes as of it
+        self._wake: Callable[[], None] | None = None
 
     def answer(self, now: float, *, final: bool) -> FetchResponse | None:
         """Read everything once; None when that is too little and there is time left."""
@@ -109,9 +111,10 @@ class _Fetch:
             if info is None or info.diverging is not None:
                 is_urgent = True
                 continue
-            size = len(info.records)
-            left = max(left - size, 0)
-            gathered += size
+            if info.records:
+                size = len(info.records)
+                left = max(left - size, 0)
+                gathered += size
         if final or is_urgent or gathered >= self._min_bytes or not self._asked:
             return self._respond(results)
         return None
@@ -137,6 +140,38 @@ class _Fetch:
             now = trio.current_time()
             if response := self.answer(now, final=now >= self._deadline):
                 return response
+
+    # The same without a task; see `api.Pollable`.
+
+    @property
+    def deadline(self) -> float:
+        return self._deadline
+
+    def arm(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        is_follower = self._replica_id >= 0
+        is_outdated = False
+        for partition, changes in self._watched:
+            partition.subscribe(self, log_end=is_follower)
+            if partition.changes != changes:
+                is_outdated = True
+        if is_outdated:
+            wake()
+
+    def set(self) -> None:
+        """A partition that was read has news."""
+        if self._wake is not None:
+            self._wake()
+
+    def disarm(self) -> None:
+        self._wake = None
+        is_follower = self._replica_id >= 0
+        for partition, _ in self._watched:
+            partition.unsubscribe(self, log_end=is_follower)
+
+    def poll(self, now: float) -> FetchResponse | None:
+        self.disarm()
+        return self.answer(now, final=now >= self._deadline)
 
     def _is_unchanged(self, asked: FetchedPartition, now: float) -> bool:
         """Whether a reading would find what the last one found, which was no records."""
@@ -211,7 +246,7 @@ class _Fetch:
             data.diverging_epoch = EpochEndOffset(
                 epoch=info.diverging[0], end_offset=info.diverging[1]
             )
-        elif asked.fetch_offset >= self._end(partition, info):
+        elif not info.records and asked.fetch_offset >= self._end(partition, info):
             asked.partition = partition
             asked.changes = partition.changes
             asked.found = data
@@ -251,9 +286,10 @@ class _Fetch:
         services = self._ctx.services
         topic = asked.topic
         if isinstance(topic, str):
-            tp = TopicPartition(topic, asked.index)
-            partition = services.partitions.get(tp)
+            # Any pair finds it; one with names would cost more than the search.
+            partition = services.partitions.get((topic, asked.index))  # type: ignore[arg-type]
             if partition is None:
+                tp = TopicPartition(topic, asked.index)
                 known = services.metadata.partition(tp) is not None
                 return services.partitions.require_leader(tp, known=known)
             return partition
@@ -361,17 +397,21 @@ def replica_id(request: FetchRequest) -> int:
 
 
 def _asked(request: FetchRequest, uses_ids: bool) -> list[FetchedPartition]:
-    asked = []
+    asked: list[FetchedPartition] = []
     for topic in request.topics:
         key = topic.topic_id if uses_ids else topic.topic
-        for partition in topic.partitions:
-            one = FetchedPartition(key, partition.partition)
-            one.fetch_offset = partition.fetch_offset
-            one.max_bytes = max(partition.partition_max_bytes, 0)
-            one.current_leader_epoch = partition.current_leader_epoch
-            one.last_fetched_epoch = partition.last_fetched_epoch
-            one.replica_log_start = partition.log_start_offset
-            asked.append(one)
+        asked += [
+            FetchedPartition(
+                key,
+                one.partition,
+                one.fetch_offset,
+                one.partition_max_bytes if one.partition_max_bytes > 0 else 0,
+                one.current_leader_epoch,
+                one.last_fetched_epoch,
+                one.log_start_offset,
+            )
+            for one in topic.partitions
+        ]
     return asked
 
 

@@ -65,14 +65,23 @@ class FetchedPartition:
         "topic",
     )
 
-    def __init__(self, topic: Topic, index: int) -> None:
+    def __init__(  # noqa: PLR0917  one is made for each partition of a request
+        self,
+        topic: Topic,
+        index: int,
+        fetch_offset: int = 0,
+        max_bytes: int = 0,
+        current_leader_epoch: int = -1,
+        last_fetched_epoch: int = -1,
+        replica_log_start: int = -1,
+    ) -> None:
         self.topic = topic
         self.index = index
-        self.fetch_offset = 0
-        self.max_bytes = 0
-        self.current_leader_epoch = -1
-        self.last_fetched_epoch = -1
-        self.replica_log_start = -1
+        self.fetch_offset = fetch_offset
+        self.max_bytes = max_bytes
+        self.current_leader_epoch = current_leader_epoch
+        self.last_fetched_epoch = last_fetched_epoch
+        self.replica_log_start = replica_log_start
         self.high_watermark = -1  # of the last response
         self.log_start = -1
         self.changes = UNREAD

@@ -29,7 +29,7 @@ from ottla.broker.ids import (
     TopicPartition,
 )
 from ottla.broker.partitions.values import FetchInfo, PartitionServices, PartitionState, Role
-from ottla.broker.partitions.waiters import CommitWaiters, Subscribers
+from ottla.broker.partitions.waiters import CommitWaiters, Subscribers, Waiter
 from ottla.broker.replication.follower import (
     Truncate,
     follower_high_watermark,
@@ -441,11 +441,11 @@ class Partition:
 
     # Waiting
 
-    def subscribe(self, waiter: trio.Event, *, log_end: bool) -> None:
+    def subscribe(self, waiter: Waiter, *, log_end: bool) -> None:
         """Set `waiter` once when the readable end moves (log end, or committed end) or the role."""
         (self._end_subscribers if log_end else self._committed_subscribers).add(waiter)
 
-    def unsubscribe(self, waiter: trio.Event, *, log_end: bool) -> None:
+    def unsubscribe(self, waiter: Waiter, *, log_end: bool) -> None:
         """Take back `subscribe` of the same arguments."""
         (self._end_subscribers if log_end else self._committed_subscribers).discard(waiter)
 

@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+from typing import Protocol
 
 import trio
 
@@ -39,18 +40,24 @@ class CommitWaiters:
         return len(self._heap)
 
 
+class Waiter(Protocol):
+    """Somebody to be told once: a `trio.Event`, or what need not be a task."""
+
+    def set(self) -> None: ...
+
+
 class Subscribers:
     """One-shot wake-ups: every subscribed event is set once and forgotten."""
 
     __slots__ = ("_events",)
 
     def __init__(self) -> None:
-        self._events: dict[trio.Event, None] = {}
+        self._events: dict[Waiter, None] = {}
 
-    def add(self, event: trio.Event) -> None:
+    def add(self, event: Waiter) -> None:
         self._events[event] = None
 
-    def discard(self, event: trio.Event) -> None:
+    def discard(self, event: Waiter) -> None:
         self._events.pop(event, None)
 
     def wake(self) -> None:

@@ -20,6 +20,7 @@ from ottla.broker.api.api import ConnectionContext, HangUp
 from ottla.broker.api.dispatch import Dispatcher, Later, Parts
 from ottla.broker.api.plain_produce import PutOff
 from ottla.broker.server.request_memory import RequestShare
+from ottla.broker.server.wakeups import Wakeups
 from ottla.protocol.kafka.errors import FrameTooLarge, ProtocolError
 from ottla.protocol.kafka.framing import NOTHING, FrameReader, SpareBuffers
 from ottla.runtime.interfaces import ConnectionLost, Events, File, Stream
@@ -74,7 +75,9 @@ class Connection:
     """
 
     __slots__ = (
+        "_armed",
         "_awaited",
+        "_broken",
         "_context",
         "_dispatcher",
         "_events",
@@ -93,6 +96,7 @@ class Connection:
         "_start",
         "_stream",
         "_todo",
+        "_wakeups",
         "_writer_started",
         "_writing",
         "last_active",
@@ -108,6 +112,7 @@ class Connection:
         *,
         share: RequestShare | None = None,
         spare: SpareBuffers | None = None,
+        wakeups: Wakeups | None = None,
     ) -> None:
         self._stream = stream
         self._dispatcher = dispatcher
@@ -128,6 +133,9 @@ class Connection:
         self._running = 0  # replies that a handler is working on
         self._scope = trio.CancelScope()
         self._share = share
+        self._wakeups = wakeups
+        self._armed: Later | None = None  # the queue's first, which `poll` answers
+        self._broken: AssertionError | None = None
         self._writer_started = False
         self._writing = False
         self.last_active = trio.current_time()
@@ -135,7 +143,8 @@ class Connection:
     @property
     def is_waiting(self) -> bool:
         """Whether this side makes the peer wait: a request of its is being worked on."""
-        return self._running > 0 or (self._share is not None and self._share.is_stopped)
+        is_working = self._running > 0 or self._armed is not None
+        return is_working or (self._share is not None and self._share.is_stopped)
 
     def close(self, reason: str) -> None:
         """End it from outside, e.g. when it was idle for too long."""
@@ -149,7 +158,10 @@ class Connection:
                 async with trio.open_nursery() as nursery:
                     await self._read(nursery.start_soon)
                     nursery.cancel_scope.cancel()
+            if self._broken is not None:
+                raise self._broken
         finally:
+            self._disarm()
             self._stream.close()
             if self._share is not None:
                 self._share.close()
@@ -377,12 +389,84 @@ class Connection:
             self._enqueue(parts)
 
     def _enqueue(self, item: "Parts | Later") -> None:
-        self._queue.append(item)
+        queue = self._queue
+        queue.append(item)
+        if self._armed is not None:
+            return  # they go when that one is answered
+        if type(item) is Later and len(queue) == 1 and self._arm(item):
+            return
+        self._start_writing()
+
+    def _start_writing(self) -> None:
         if not self._writer_started:
             self._writer_started = True
             self._start(self._write)
         else:
             self._idle.unpark()
+
+    # A parked reply that nothing is owed before needs no task.
+
+    def _arm(self, later: Later) -> bool:
+        pollable = later.pollable
+        if pollable is None or self._wakeups is None or self._writing:
+            return False
+        self._armed = later
+        self._wakeups.wake_at(pollable.deadline, self, later)
+        pollable.arm(self._wake)
+        return True
+
+    def _disarm(self) -> None:
+        if self._armed is not None and (pollable := self._armed.pollable):
+            pollable.disarm()
+        self._armed = None
+
+    def _wake(self) -> None:
+        assert self._wakeups is not None
+        self._wakeups.wake(self)
+
+    def is_parked(self, ticket: object) -> bool:
+        return self._armed is ticket
+
+    def poll(self) -> None:
+        """Answer the parked request that was woken, if it can be answered now."""
+        later = self._armed
+        if later is None:
+            return
+        now = trio.current_time()
+        try:
+            parts = later.poll(now)
+            if parts is None:
+                assert later.pollable is not None
+                later.pollable.arm(self._wake)
+                return
+            self._armed = None
+            self._queue.popleft()
+            if self._share is not None:
+                self._share.settle(later.size)
+            self.last_active = now
+            if self._queue:
+                self._queued_bytes += _memory(parts)
+                self._queue.appendleft(parts)
+                self._start_writing()
+            else:
+                self._send_or_queue(parts)
+            self._room.unpark()
+        except AssertionError as error:
+            self._broken = error  # raised by `serve`
+            self._scope.cancel()
+        except (HangUp, OSError) as error:
+            self._end(error)
+
+    def _end(self, error: HangUp | OSError) -> None:
+        """A reply could not be sent, or must not be."""
+        if isinstance(error, HangUp):
+            self.close(str(error))
+            return
+        if isinstance(error, ConnectionLost):
+            self._events.debug("connection.lost", peer=str(self._stream.peer), reason=str(error))
+        else:
+            self._report_unreadable(error)
+        self._scope.cancel()
 
     def _send_nowait(self, parts: Parts) -> Parts:
         """Send what goes without waiting; what is left. Parts are bytes-like or ranges."""
@@ -413,14 +497,8 @@ class Connection:
                     self._room.unpark()
                 self._writing = False
                 await self._idle.park()
-        except ConnectionLost as lost:
-            self._events.debug("connection.lost", peer=str(self._stream.peer), reason=str(lost))
-            self._scope.cancel()
-        except HangUp as wanted:
-            self.close(str(wanted))
-        except OSError as error:
-            self._report_unreadable(error)
-            self._scope.cancel()
+        except (HangUp, OSError) as error:
+            self._end(error)
 
     async def _next_replies(self) -> Parts:
         """The queue's first reply, once it is there, and those behind it that need no waiting."""

@@ -13,6 +13,7 @@ from ottla.broker.api.dispatch import Dispatcher
 from ottla.broker.server.connection import Connection, ConnectionLimits
 from ottla.broker.server.idle import IdleBuckets
 from ottla.broker.server.request_memory import RequestMemory, RequestShare
+from ottla.broker.server.wakeups import Wakeups
 from ottla.protocol.kafka.framing import SpareBuffers
 from ottla.runtime.interfaces import (
     Address,
@@ -71,6 +72,7 @@ class Server:
         self._refusal_event_at = float("-inf")
         bound = settings.request_bytes_max
         self._spare = SpareBuffers()
+        self._wakeups = Wakeups()
         self._request_memory = None if bound is None else RequestMemory(bound)
 
     @property
@@ -120,6 +122,7 @@ class Server:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._close_idle)
+                nursery.start_soon(self._wakeups.run)
                 for name, listener in self._listeners.items():
                     nursery.start_soon(self._accept, name, listener, nursery)
         finally:
@@ -176,6 +179,7 @@ class Server:
             self._events,
             share=share,
             spare=self._spare,
+            wakeups=self._wakeups,
         )
         self._idle.add(connection, connection.last_active)
         try:

@@ -173,11 +173,12 @@ class LogState:
             raise OffsetOutOfRange(
                 f"offset {offset} is outside of {self.log_start} to {self.log_end}"
             )
-        end = min(end, self.log_end)
+        log_end = self.log_end
+        end = min(end, log_end)
         if offset >= end or (max_bytes <= 0 and not at_least_one):
             return EMPTY_READ
         try:
-            return self._reader.read(offset, max_bytes, end, self.log_end, at_least_one)
+            return self._reader.read(offset, max_bytes, end, log_end, at_least_one)
         except OSError as error:
             raise self._failed("read", error) from error
 

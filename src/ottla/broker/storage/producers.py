@@ -199,6 +199,8 @@ class Producers:
         """Start of the oldest transaction that is open or whose end may not be replicated; or
         -1.
         """
+        if not self._open and not self._unreplicated:
+            return -1
         first = -1
         for offsets in (self._open, self._unreplicated):
             if offsets:
