@@ -164,6 +164,39 @@ async def test_cut_at_every_byte_of_the_tail_never_stops_a_start():
     assert set(counts) == {0, 1, 2, 3, 4}
 
 
+@pytest.mark.parametrize(
+    "content", [None, b"", bytes(100), b"\xff"], ids=["gone", "empty", "zeros", "torn"]
+)
+@pytest.mark.parametrize("has_snapshot", [True, False])
+async def test_last_file_that_is_not_there_or_holds_nothing_never_stops_a_start(
+    content, has_snapshot
+):
+    disk = MemoryDisk()
+    for first in (1, 11):
+        store = open_store(disk)
+        for index in range(first, first + 10):
+            block = Block([Entry(index, 1, (1 << 32) + index, b"x")])
+            store.write(Persist(index, None, HardState(1), [block]))
+            await store.sync()
+            if has_snapshot and index == 10:
+                writer = store.begin_snapshot(Position(8, 1, (1 << 32) + 8))
+                writer.add(b"state")
+                await writer.finish()
+                await store.sync()  # and so the next entries are in another segment
+        store.close()
+    names = txn_log.segments(disk, "/log/version-2")
+    assert len(names) == 2 or not has_snapshot
+    last = f"/log/version-2/{names[-1]}"
+    disk.remove(last)
+    if content is not None:
+        disk.replace(last, content)
+    recovered = open_store(disk).recovered
+    expected = 10 if len(names) > 1 else 0
+    assert (recovered.base.index, len(recovered.entries)) == (
+        (8, 2) if has_snapshot else (0, expected)
+    )
+
+
 def opening_problem(disk):
     try:
         open_store(disk).close()
