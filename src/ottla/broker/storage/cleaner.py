@@ -170,6 +170,8 @@ class Cleaner:
         if log.is_closed or log.recovery_point < dirt.end:
             raise _Abandoned
         await log_dir.save_recovery_points()
+        # A start must not take for uncommitted what has superseded records by then.
+        await log_dir.save_high_watermark(log.tp, dirt.end)
         steps = worker.start(compact, order)
         before = after = 0
         began = trio.current_time()

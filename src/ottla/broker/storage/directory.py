@@ -322,6 +322,16 @@ class LogDir:
             if not await self._save(RECOVERY_POINTS, self.recovery_points):
                 self.write_recovery_points()
 
+    async def save_high_watermark(self, tp: TopicPartition, offset: int) -> None:
+        """Have it on the disk, off the loop, that `tp` is committed up to `offset` at least; synced
+        with the directory, as in `save_recovery_points`.
+        """
+        async with self._saving:
+            if self.high_watermarks.get(tp, 0) < offset:
+                self.high_watermarks[tp] = offset
+            if not await self._save(HIGH_WATERMARKS, self.high_watermarks):
+                self._write(HIGH_WATERMARKS, self.high_watermarks)
+
     def write_cleaner_offsets(self) -> None:
         """Where the next compaction of each log begins, of those that were compacted."""
         if self._note_cleaner_offsets():
