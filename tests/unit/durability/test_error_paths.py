@@ -14,8 +14,9 @@ import pytest
 import trio
 import trio.testing
 
-from ottla.broker.ids import TopicPartition
+from ottla.broker.ids import LeaderEpoch, TopicPartition
 from ottla.protocol.kafka.compression import Codec
+from ottla.protocol.kafka.crc import crc32c
 from ottla.protocol.kafka.errors import ErrorCode
 from ottla.protocol.kafka.messages.fetch import (
     FetchPartition,
@@ -28,13 +29,25 @@ from ottla.protocol.kafka.messages.produce import (
     ProduceRequest,
     TopicProduceData,
 )
-from ottla.protocol.kafka.records import build_batch
+from ottla.protocol.kafka.records import CRC_AT, CRC_FROM, build_batch
 from tests.support.logs import NOW_MS, sequenced
 from tests.support.memory_cluster import MemoryCluster, memory_cluster
+
+ATTRIBUTES_AT = 22  # the low byte
 
 
 def plain(value: bytes = b"value", timestamp: int = NOW_MS, **more: Any) -> bytes:
     return build_batch([(b"k", value, timestamp, ())], **more)
+
+
+def keyless() -> bytes:
+    return build_batch([(None, b"value", NOW_MS, ())])
+
+
+def with_attributes(data: bytes, attributes: int) -> bytes:
+    """Another low byte of the batch's attributes, under a right checksum."""
+    changed = with_byte(data, ATTRIBUTES_AT, attributes)
+    return changed[:CRC_AT] + crc32c(changed[CRC_FROM:]).to_bytes(4, "big") + changed[CRC_FROM:]
 
 
 def with_byte(data: bytes, at: int, value: int) -> bytes:
@@ -89,6 +102,18 @@ PRODUCED = [
     Produced("a duplicate", ErrorCode.NONE, records=sequenced(0), before=(sequenced(0),)),
     Produced("too few in sync", ErrorCode.NOT_ENOUGH_REPLICAS, topic="strict"),
     Produced("too few, and no matter", ErrorCode.NONE, topic="strict", acks=1),
+    Produced("larger than a segment", ErrorCode.RECORD_LIST_TOO_LARGE, plain(bytes(900)), "short"),
+    Produced("no key where keys count", ErrorCode.INVALID_RECORD, keyless(), "compacted"),
+    Produced("a key where keys count", ErrorCode.NONE, topic="compacted"),
+    Produced("a control batch", ErrorCode.INVALID_RECORD, records=plain(control=True)),
+    Produced(
+        "a codec that nobody knows", ErrorCode.UNSUPPORTED_COMPRESSION_TYPE,
+        records=with_attributes(plain(), 5),
+    ),
+    Produced(
+        "the broker's clock, from a client", ErrorCode.INVALID_TIMESTAMP,
+        records=with_attributes(plain(), 8),
+    ),
     Produced("an internal topic", ErrorCode.INVALID_TOPIC_EXCEPTION, topic="__consumer_offsets"),
 ]  # fmt: skip
 
@@ -125,6 +150,11 @@ FETCHED = [
         "a later epoch", ErrorCode.UNKNOWN_LEADER_EPOCH, epoch=100, versions=(9, 11, 12, 13, 17)
     ),
     Fetched(
+        "a former epoch", ErrorCode.FENCED_LEADER_EPOCH, topic="later", epoch=0,
+        versions=(9, 11, 12, 13, 17),
+    ),
+    Fetched("the present epoch", ErrorCode.NONE, topic="later", epoch=1, versions=(9, 12, 17)),
+    Fetched(
         "no such session", ErrorCode.FETCH_SESSION_ID_NOT_FOUND,
         session=(77, 5), at_top=True, versions=(7, 12, 17),
     ),
@@ -144,10 +174,15 @@ async def two_brokers() -> AsyncIterator[tuple[MemoryCluster, Callable[..., int]
     async with memory_cluster(2, **settings) as c:
         await c.create_topic("t", partitions=2, replicas=1)
         await c.create_topic("strict", partitions=2, replicas=1)
+        await c.create_topic("later", partitions=2, replicas=1)
+        await c.create_topic("short", partitions=2, replicas=1, segment_bytes="500")
+        await c.create_topic("compacted", partitions=2, replicas=1, cleanup_policy="compact")
         for broker in (1, 2):
             for each in c.services(broker).partitions:
                 if each.tp.topic == "strict":
                     each.set_min_isr(2)
+                if each.tp.topic == "later":
+                    each.leader_epoch = LeaderEpoch(1)
 
         def leader_of(topic: str, partition: int, *, away: bool = False) -> int:
             tp = TopicPartition(topic, partition)
@@ -205,11 +240,14 @@ async def test_error_paths_of_fetch(autojump_clock: trio.testing.MockClock) -> N
             for _ in range(2):
                 row = Produced("", ErrorCode.NONE, partition=partition)
                 await produce_to(cluster, leader_of("t", partition), row, plain(), 9)
-        topic_id = cluster.services(1).metadata.topic("t").topic_id
+        metadata = cluster.services(1).metadata
         for row in FETCHED:
+            topic = metadata.topic(row.topic) or metadata.topic("t")
             for version in row.versions:
                 broker = leader_of(row.topic, row.partition, away=row.away)
-                answer = await cluster.ask(broker, fetch_request(row, version, topic_id), version)
+                answer = await cluster.ask(
+                    broker, fetch_request(row, version, topic.topic_id), version
+                )
                 if row.at_top:
                     code = ErrorCode(answer.error_code)
                 else:
