@@ -41,9 +41,18 @@ class _Waiting:
     def __init__(self, api: ApiKey, version: int) -> None:
         self.api = api
         self.version = version
-        self.wake = trio.Event()
+        self.wake: trio.Event | None = None  # while it waits and another one reads
         self.answer: Message = None
         self.failure: str | None = None
+
+    def rouse(self) -> None:
+        if self.wake is not None:
+            self.wake.set()
+
+    async def roused(self) -> None:
+        self.wake = trio.Event()
+        await self.wake.wait()
+        self.wake = None
 
 
 class _Connection:
@@ -66,14 +75,14 @@ class _Connection:
         waiting, self.waiting = self.waiting, {}
         for each in waiting.values():
             each.failure = reason
-            each.wake.set()
+            each.rouse()
 
     def hand_over(self) -> None:
         """Let somebody who waits do the reading, unless somebody does."""
         if self.reading:
             return
         for each in self.waiting.values():
-            each.wake.set()
+            each.rouse()
             return
 
 
@@ -175,8 +184,7 @@ class BrokerLink:
             await self._send(connection, frame)
             while waiting.answer is None and waiting.failure is None:
                 if connection.reading:
-                    await waiting.wake.wait()
-                    waiting.wake = trio.Event()
+                    await waiting.roused()
                 else:
                     await self._read(connection, waiting)
         finally:
@@ -251,7 +259,7 @@ class BrokerLink:
         del connection.waiting[correlation_id]
         self._backoff_s = 0.0
         waiting.answer = answer
-        waiting.wake.set()
+        waiting.rouse()
 
     def _lose(self, connection: _Connection, reason: str) -> None:
         if self._connection is connection:

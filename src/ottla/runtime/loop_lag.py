@@ -4,7 +4,7 @@ import trio
 
 from ottla.runtime.interfaces import Events
 
-_PERIOD_S = 0.25
+_PERIOD_S = 0.5  # an idle process wakes for little else
 _STALL_S = 1.0
 
 

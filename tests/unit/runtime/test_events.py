@@ -73,10 +73,10 @@ async def test_loop_lag_notices_a_held_loop(mock_clock: trio.testing.MockClock) 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lag.watch, events)
         await trio.testing.wait_all_tasks_blocked()
-        mock_clock.jump(0.25)
+        mock_clock.jump(0.5)
         await trio.testing.wait_all_tasks_blocked()
         assert lag.last_s < 0.001
-        mock_clock.jump(2.25)
+        mock_clock.jump(2.5)
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     assert lag.take_worst() == pytest.approx(2.0)

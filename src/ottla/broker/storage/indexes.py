@@ -179,6 +179,8 @@ class OffsetIndex:
         if not self.is_loaded:
             return
         saved = self.file.saved
+        if saved == len(self._offsets) and self.file.is_exact:
+            return
         both = array("i", bytes(_OFFSET_ENTRY * (len(self._offsets) - saved)))
         both[0::2] = self._offsets[saved:]
         both[1::2] = self._positions[saved:]
@@ -272,6 +274,8 @@ class TimeIndex:
         if not self.is_loaded:
             return
         saved = self.file.saved
+        if saved == len(self._timestamps) and self.file.is_exact:
+            return
         timestamps, offsets = self._timestamps[saved:], self._offsets[saved:]
         if _SWAP:
             timestamps.byteswap()

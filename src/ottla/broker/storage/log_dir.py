@@ -507,13 +507,17 @@ class LogManager:
         of all.
         """
         shortest_ms = FOREVER
-        limit = trio.Semaphore(_FLUSHES_MAX)
-        async with trio.open_nursery() as nursery:
-            for at, (tp, log) in enumerate(list(self._logs.items())):
-                if at % _LOGS_PER_STEP == _LOGS_PER_STEP - 1:
-                    await trio.lowlevel.checkpoint()
-                shortest_ms = min(shortest_ms, log.config.flush_ms)
-                if not log.is_closed and log.needs_flush(now_ms):
+        due: list[tuple[TopicPartition, Log]] = []
+        for at, (tp, log) in enumerate(list(self._logs.items())):
+            if at % _LOGS_PER_STEP == _LOGS_PER_STEP - 1:
+                await trio.lowlevel.checkpoint()
+            shortest_ms = min(shortest_ms, log.config.flush_ms)
+            if not log.is_closed and log.needs_flush(now_ms):
+                due.append((tp, log))
+        if due:
+            limit = trio.Semaphore(_FLUSHES_MAX)
+            async with trio.open_nursery() as nursery:
+                for tp, log in due:
                     await limit.acquire()
                     nursery.start_soon(self._flush_one, tp, log, limit)
         return shortest_ms

@@ -1,6 +1,7 @@
 """The part of the consensus log that is held in memory: a base position and what follows it."""
 
 from collections.abc import Sequence
+from operator import le, lt
 
 from ottla.coordinator.consensus.values import Position
 from ottla.protocol.peer.entries import Block, Entry
@@ -116,17 +117,13 @@ class Log:
 
     def check(self) -> None:
         """Assert what the class promises; costs a walk over all entries."""
-        index, epoch, zxid = self.base.index, self.base.epoch, self.base.zxid
-        payload_bytes = 0
-        for entry in self._entries:
-            index += 1
-            assert entry.index == index
-            assert entry.epoch >= epoch
-            assert entry.zxid > zxid
-            epoch, zxid = entry.epoch, entry.zxid
-            assert zxid >> 32 == epoch
-            payload_bytes += len(entry.payload)
-        assert self.payload_bytes == payload_bytes
+        base, entries = self.base, self._entries
+        indexes, epochs, zxids, payloads = zip(*entries, strict=True) if entries else ((),) * 4
+        assert indexes == tuple(range(base.index + 1, base.index + 1 + len(entries)))
+        assert all(map(le, (base.epoch, *epochs), epochs))
+        assert all(map(lt, (base.zxid, *zxids), zxids))
+        assert epochs == tuple([zxid >> 32 for zxid in zxids])
+        assert self.payload_bytes == sum(map(len, payloads))
 
 
 __all__ = ["Log"]

@@ -245,21 +245,27 @@ class Tree:
         """Assert every relation between the indexes."""
         child_count = 0
         data_bytes = 0
-        for path, node in self.nodes.items():
+        nodes, last_zxid = self.nodes, self.last_zxid
+        for path, node in nodes.items():
             assert paths.is_valid(path), path
             data_bytes += len(path) + len(node.data or b"")
             if path != paths.ROOT:
-                parent = self.nodes[paths.parent_of(path)]
+                above, _, name = path.rpartition("/")
+                parent = nodes[above or paths.ROOT]
                 assert parent.children is not None
-                assert paths.name_of(path) in parent.children, path
-                assert not is_ephemeral(parent.owner), path
-            child_count += len(node.children or ())
-            assert max(node.czxid, node.mzxid, node.pzxid) <= self.last_zxid, path
-            assert node.czxid <= min(node.mzxid, node.pzxid), path
-            if is_ephemeral(node.owner):
-                assert path in self.ephemerals[node.owner], path
-                assert node.owner in self.sessions, path
-            assert (path in self.collectable) == (node.owner != 0 and not is_ephemeral(node.owner))
+                assert name in parent.children, path
+                assert not (parent.owner and is_ephemeral(parent.owner)), path
+            if node.children:
+                child_count += len(node.children)
+            assert node.czxid <= node.mzxid <= last_zxid, path
+            assert node.czxid <= node.pzxid <= last_zxid, path
+            owner = node.owner
+            if owner and is_ephemeral(owner):
+                assert path in self.ephemerals[owner], path
+                assert owner in self.sessions, path
+                assert path not in self.collectable, path
+            else:
+                assert (path in self.collectable) == (owner != 0)
         assert child_count == len(self.nodes) - 1
         self.births.check(self.nodes)
         assert self.collectable.keys() <= self.nodes.keys()
