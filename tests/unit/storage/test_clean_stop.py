@@ -7,6 +7,7 @@ import pytest
 import trio
 import trio.testing
 
+from ottla.broker.errors import KafkaStorageError
 from ottla.broker.ids import TopicPartition
 from ottla.broker.storage.log_config import LogConfig
 from ottla.broker.storage.log_dir import LogManager
@@ -116,6 +117,22 @@ async def test_an_epoch_that_comes_while_the_epochs_are_saved_is_not_lost(
     again = open_log(disk, clean=False, recovery_point=log.recovery_point)
     assert again.epochs.entries() == ([(2, 0)] if cut else [(1, 0), (2, 1)])
     assert records_of(again)[-1].value == b"b"
+    assert not [name for name in disk.list_dir("/data/t-0") if name.endswith(".tmp")]
+
+
+async def test_epochs_that_a_full_disk_refuses_leave_nothing_behind(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    disk = MemoryDisk()
+    log = open_log(disk)
+    log.append_as_leader(batch(b"a"), leader_epoch=1, now_ms=NOW_MS)
+    disk.capacity_bytes = disk.used_bytes
+    for _ in range(3):
+        with pytest.raises(KafkaStorageError):
+            await log.flush_async()
+    disk.capacity_bytes = None
+    await log.flush_async()
+    assert log.recovery_point == 1
     assert not [name for name in disk.list_dir("/data/t-0") if name.endswith(".tmp")]
 
 

@@ -3,6 +3,8 @@
 A layer of `log.Log`, see `log_state`.
 """
 
+from contextlib import suppress
+
 from ottla.broker.errors import KafkaStorageError
 from ottla.broker.storage import files
 from ottla.broker.storage.group_commit import Settling
@@ -147,6 +149,10 @@ class FlushingLog(LogState):
         try:
             file.append(data)
             await file.sync()
+        except OSError:
+            with suppress(OSError):
+                self._disk.remove(temporary)  # on a full disk this is tried again and again
+            raise
         finally:
             file.close()
         if self.is_closed or self.directory != directory:
