@@ -24,13 +24,16 @@ _WORDS = [b"order", b"customer", b"price", b"status", b"created", b"shipped", b"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A topic of a server. address: of the broker that leads all of it, where there is one."""
+    """A topic of a server. address: of the broker that leads every `brokers`-th partition, from the
+    first on.
+    """
 
     bootstrap: str
     address: tuple[str, int]
     pids: Sequence[int]
     topic: str
     partitions: int
+    brokers: int = 1
 
 
 @dataclass(slots=True)

@@ -63,7 +63,7 @@ class Server(ABC):
         return HOST, self.base_port
 
     def target(self, topic: str, partitions: int) -> Target:
-        return Target(self.bootstrap, self.address, self.pids, topic, partitions)
+        return Target(self.bootstrap, self.address, self.pids, topic, partitions, self.brokers)
 
     def data(self, broker: int) -> Path:
         return self.home / f"data-{broker}"

@@ -172,16 +172,17 @@ def fetched(answer: bytes) -> FetchResponse:
 
 
 def one_record_requests(target: Target, connections: int, acks: int, seconds: float) -> Sample:
-    """One-record produce requests, one in flight on each connection, each timed."""
+    """One-record produce requests to one broker, one in flight on each connection, each timed."""
     batch = build_batch([(b"key", values(100)[0], 1_700_000_000_000, [])])
     frames = [
-        produce_frame(target.topic, [index], batch, acks) for index in range(target.partitions)
+        produce_frame(target.topic, [index], batch, acks)
+        for index in range(0, target.partitions, target.brokers)
     ]
     clients: dict[int, tuple[socket.socket, bytes]] = {}
     poll = select.epoll()
     opened = [Connection(target.address) for _ in range(connections)]
     for index, connection in enumerate(opened):
-        frame = frames[index % target.partitions]
+        frame = frames[index % len(frames)]
         _produce_when_led(connection, frame)
         clients[connection.socket.fileno()] = connection.socket, frame
         poll.register(connection.socket.fileno(), select.EPOLLIN)
