@@ -94,7 +94,7 @@ class EnsembleChecker:
             )
 
     def sample(self, nodes: list[Node], *, everything: bool = False) -> None:
-        """One member after the other is looked at closely, which walks over all that it has."""
+        """Each time another member is looked at closely, which walks over all that it has."""
         self._samples += 1
         for at, node in enumerate(nodes):
             if node.handle is None:
@@ -104,9 +104,9 @@ class EnsembleChecker:
                 member._core.check()
                 member.tree.check()
                 member.watches.check()
-            if member._leading is not None:
-                member._leading._decider.check()
-                member._leading._tracker.check()
+                if member._leading is not None:
+                    member._leading._decider.check()
+                    member._leading._tracker.check()
             if member.role == "leader":
                 leader = self._leaders.setdefault(member.epoch, node.name)
                 if leader != node.name:
@@ -249,23 +249,31 @@ class BrokerChecker:
 
     # Brokers
 
-    def sample(self, nodes: list[Node]) -> None:
+    def sample(self, nodes: list[Node], *, everything: bool = False) -> None:
+        """Each time another broker is looked at closely; who leads and what is committed, always.
+
+        Their logs are read now and then.
+        """
         self._samples += 1
         self._nodes = nodes
         copies: dict[TopicPartition, dict[int, Partition]] = {}
-        for node in nodes:
+        for at, node in enumerate(nodes):
             if node.handle is None:
                 continue
             services = node.handle.services
-            services.metadata.check()
-            services.groups.check()
-            services.fetch_sessions.check()
-            if (cluster := services.controller.state) is not None:
-                cluster.check()
+            closely = everything or self._samples % len(nodes) == at
+            if closely:
+                services.metadata.check()
+                services.groups.check()
+                services.fetch_sessions.check()
+                if (cluster := services.controller.state) is not None:
+                    cluster.check()
+            number = _number(node)
             for partition in services.partitions:
-                partition.check()
-                copies.setdefault(partition.tp, {})[_number(node)] = partition
-                if not self._samples % 15:
+                copies.setdefault(partition.tp, {})[number] = partition
+                if closely:
+                    partition.check()
+                if everything or not self._samples % 15:
                     partition.log.check()  # reads it all
                 if partition.is_leader:
                     key = partition.topic_id, partition.tp.partition, partition.leader_epoch

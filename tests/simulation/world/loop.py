@@ -34,6 +34,8 @@ class Clock(Protocol):
     now: float
     queue: Any
 
+    def current_time(self) -> float: ...
+
     def deadline_to_sleep_time(self, deadline: float) -> float:
         """Do what comes next, up to `deadline`. Not 0 when nothing can come but a signal."""
 
@@ -204,8 +206,9 @@ def instead_of_trios(clock: Clock, rng: random.Random, look: Callable[[], None])
         ("wait_task_rescheduled", wait_task_rescheduled),
         ("cancel_shielded_checkpoint", _cancel_shielded_checkpoint),
         ("reschedule", reschedule),
+        ("current_time", clock.current_time),
     ):
-        modules = (trio.lowlevel, trio_core, trio_traps, trio_run)
+        modules = (trio, trio.lowlevel, trio_core, trio_traps, trio_run)
         replaced += [(module, name, new) for module in modules if hasattr(module, name)]
     before = [(where, name, getattr(where, name)) for where, name, _ in replaced]
     try:

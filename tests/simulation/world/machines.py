@@ -102,6 +102,9 @@ class Timeline:
         now = trio.current_time()
         line = f"{now:10.4f} {source:<9} {_MARKS[level]} {name}"
         for key, value in fields.items():
+            if type(value) is str and value and " " not in value:
+                line += f" {key}={value}"
+                continue
             plain = _plain(value)
             bare = isinstance(plain, str) and plain and " " not in plain
             line += f" {key}={plain}" if bare else f" {key}={plain!r}"

@@ -74,7 +74,9 @@ class Fabric:
         if link.bytes_per_s:
             start = max(now, flow.clear_at) + len(data) / link.bytes_per_s
             flow.clear_at = start
-        due = start + link.delay_s + link.jitter_s * self.rng.random() ** 4
+        due = start + link.delay_s
+        if link.jitter_s:
+            due += link.jitter_s * self.rng.random() ** 4
         due = math.ceil(due / GRID_S) * GRID_S
         due = max(due, flow.last_due)
         flow.last_due = due
@@ -108,7 +110,8 @@ class Fabric:
                     flow.arrived += data
                     self.delivered += 1
                     self.digest = zlib.crc32(data, self.digest ^ int(now * 2048) & 0xFFFFFFFF)
-                    flow.wake_reader()
+                    if flow.reader is not None:
+                        flow.wake_reader()
             elif kind == FIN:
                 flow.ended = True
                 flow.wake_reader()

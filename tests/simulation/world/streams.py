@@ -75,13 +75,13 @@ class Flow:
         task = self.reader
         if task is not None:
             self.reader = None
-            trio.lowlevel.reschedule(task)
+            loop.reschedule(task)
 
     def wake_writer(self) -> None:
         task = self.writer
         if task is not None:
             self.writer = None
-            trio.lowlevel.reschedule(task)
+            loop.reschedule(task)
 
     async def wait_writable(self) -> None:
         """Until something is different for the writer."""
@@ -180,12 +180,13 @@ class SimStream:
             self._require_open()
         if self._incoming.reset:
             raise self._lost()
-        flow = self._outgoing
-        count = min(len(data), flow.room)
-        if count <= 0:
-            return 0
-        whole = type(data) is bytes and count == len(data)
-        self._fabric.send(flow, data if whole else bytes(memoryview(data)[:count]))
+        flow, count = self._outgoing, len(data)
+        room = BUFFER_BYTES - flow.queued - len(flow.arrived)
+        if count > room or type(data) is not bytes:
+            count = min(count, max(room, 0))
+            data = bytes(memoryview(data)[:count])
+        if count:
+            self._fabric.send(flow, data)
         return count
 
     def send_file_nowait(self, file, offset: int, count: int) -> int:

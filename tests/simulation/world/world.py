@@ -399,7 +399,7 @@ class World:
     def _look(self, *, everything: bool = False) -> None:
         with self.faults.right_bits():
             self.ensemble_checker.sample(self.members, everything=everything)
-            self.broker_checker.sample(self.brokers)
+            self.broker_checker.sample(self.brokers, everything=everything)
             self._topics.sample()
 
     # Liveness
