@@ -3,6 +3,8 @@
 import random
 
 import pytest
+import trio
+import trio.testing
 
 from ottla.coordinator.consensus.core import Consensus
 from ottla.coordinator.consensus.values import HardState, Persist
@@ -165,3 +167,28 @@ async def test_one_that_follows_holds_it(disk: MemoryDisk) -> None:
     follower, _ = syncing(store, table.cores[2], is_alone=False)
     assert follower.sync_here()
     assert table.cores[2].synced_index == table.cores[1].log.last_index
+
+
+async def test_a_sync_that_was_felt_is_told_and_the_next_is_elsewhere(
+    mock_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signs of life may wait unread, so that sessions get their time anew."""
+    disk = MemoryDisk()
+    core = core_of(1, (1,))
+    core.tick(10.0)
+    store = opened(disk)
+    told: list[float] = []
+    alone = Syncing(store, core, Snapshots(), told.append, is_alone=True)
+    quick(alone._place)
+    persist(core, store, 10.0)
+    sync_now = store._writer.sync_now
+
+    def stall() -> None:
+        mock_clock.jump(LONG_S * 2)
+        sync_now()
+
+    monkeypatch.setattr(store._writer, "sync_now", stall)
+    assert alone.sync_here()
+    assert told == [trio.current_time()]
+    persist(core, store, 10.0)
+    assert not alone.sync_here()
