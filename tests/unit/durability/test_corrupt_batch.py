@@ -7,6 +7,7 @@ import trio.testing
 from ottla.broker.ids import TopicPartition
 from ottla.broker.storage.segment import CorruptLog
 from ottla.protocol.kafka.errors import ErrorCode
+from ottla.protocol.kafka.messages.delete_topics import DeleteTopicsRequest
 from ottla.protocol.kafka.messages.find_coordinator import FindCoordinatorRequest
 from ottla.protocol.kafka.messages.offset_commit import (
     OffsetCommitRequest,
@@ -135,6 +136,35 @@ async def test_a_log_that_the_start_finds_damaged_below_its_recovery_point_heals
         assert cluster.events[leader].named("log.mended")
         for _, partition in cluster.replicas_of("t"):
             assert [record.value for record in records_of(partition.log)] == values
+
+
+@pytest.mark.slow
+async def test_a_damaged_log_that_nobody_else_has_can_be_deleted_and_its_name_taken_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with memory_cluster(2) as cluster:
+        await cluster.create_topic("t", replicas=1)
+        leader = cluster.leader_of("t")
+        for value in (b"a", b"b", b"c"):
+            assert await produce(cluster, leader, "t", 0, value) == 0
+        tp = TopicPartition("t", 0)
+        cluster.services(leader).log_manager.get(tp).flush()
+        cluster.services(leader).log_manager.write_checkpoints()
+        await cluster.kill(leader)
+        damage(cluster.disks[leader], "/data", 30)
+        await cluster.start(leader)
+        assert cluster.events[leader].named("log.load_failed")
+        while not any(cluster.services(n).controller.is_active for n in cluster.handles):  # noqa: ASYNC110
+            await trio.sleep(0.1)
+        request = DeleteTopicsRequest(topic_names=["t"], timeout_ms=10_000)
+        (deleted,) = (await cluster.ask(cluster.controller(), request, 5)).responses
+        assert deleted.error_code == 0
+        assert not cluster.events[leader].named("log.mended")
+        await cluster.create_topic("t", partitions=2, replicas=2)
+        for partition in (0, 1):
+            home = cluster.leader_of("t", partition)
+            assert await produce(cluster, home, "t", partition, b"new") == 0
+        assert not [name for name in cluster.disks[leader].list_dir("/data") if "delete" in name]
 
 
 @pytest.mark.slow

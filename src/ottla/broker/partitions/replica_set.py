@@ -8,6 +8,7 @@ partition.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
+from uuid import UUID
 
 import trio
 
@@ -285,11 +286,21 @@ class ReplicaSet:
         self._fetchers.unfollow(tp)
         if partition is not None:
             self._end(partition)
-        if delete and self._registry.is_offline(tp):
+        if not delete:
+            return ErrorCode.NONE
+        try:
+            if self._log_manager.discard_offline(tp, unique=UUID(int=self._now_ms())):
+                self._registry.bring_online(tp)
+                self._services.events.info("partition.deleted", partition=str(tp))
+                return ErrorCode.NONE
+        except OSError as error:
+            self._services.events.error(
+                "partition.delete_failed", partition=str(tp), reason=str(error)
+            )
             return ErrorCode.KAFKA_STORAGE_ERROR
-        if delete:
-            return self._delete(tp, partition)
-        return ErrorCode.NONE
+        if self._registry.is_offline(tp):
+            return ErrorCode.KAFKA_STORAGE_ERROR
+        return self._delete(tp, partition)
 
     def drop_moved_away(self, request: UpdateMetadataRequest) -> None:
         """Delete replicas that were assigned elsewhere while nobody could tell this broker to.
@@ -350,9 +361,10 @@ class ReplicaSet:
                 reason="it may be in a log directory that failed",
             )
             return ErrorCode.KAFKA_STORAGE_ERROR
-        now_ms = self._services.wall_clock.now_ms()
         try:
-            self._log_manager.delete(tp, now_ms=now_ms, unique=log.topic_id or ZERO_TOPIC_ID)
+            self._log_manager.delete(
+                tp, now_ms=self._now_ms(), unique=log.topic_id or ZERO_TOPIC_ID
+            )
         except OSError as error:
             self._services.events.error(
                 "partition.delete_failed", partition=str(tp), reason=str(error)
@@ -360,6 +372,9 @@ class ReplicaSet:
             return ErrorCode.KAFKA_STORAGE_ERROR
         self._services.events.info("partition.deleted", partition=str(tp))
         return ErrorCode.NONE
+
+    def _now_ms(self) -> int:
+        return self._services.wall_clock.now_ms()
 
     def _sync_deletions(self) -> ErrorCode:
         """One sync for all logs that a request has deleted, before the controller is told."""

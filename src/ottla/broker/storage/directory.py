@@ -15,9 +15,11 @@ one on its way from another directory to here.
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
+from uuid import UUID
 
 import trio
 
@@ -47,6 +49,7 @@ _LOG_NAME = re.compile(r"(?P<topic>[a-zA-Z0-9._-]+)-(?P<partition>\d+)")
 _DELETED_NAME = re.compile(r".+\.[0-9a-f]{32}-delete")
 _FUTURE_NAME = re.compile(_LOG_NAME.pattern + r"\.[0-9a-f]{32}-future")
 _UNFINISHED = ".saving"
+_NAME_BYTES_MAX = 255
 _PROBE = ".space-probe"
 _PROBE_BYTES = 64 << 10
 _CLEAN_MARK = b'{"version":0,"brokerEpoch":-1}'
@@ -111,6 +114,12 @@ class Found(NamedTuple):
     name: str
     tp: TopicPartition | None
     kind: Kind
+
+
+def deletion_name(tp: TopicPartition, unique: UUID) -> str:
+    """What the directory of a log on its way out is called."""
+    suffix = f"-{tp.partition}.{unique.hex}-delete"
+    return tp.topic[: _NAME_BYTES_MAX - len(suffix)] + suffix
 
 
 def _partition_of(match: re.Match[str]) -> TopicPartition:
@@ -303,6 +312,21 @@ class LogDir:
         self.offline.discard(tp)
         return log
 
+    def discard(self, tp: TopicPartition, unique: UUID) -> None:
+        """Remove a log that is offline. OSError: it is still there."""
+        path, name = f"{self.path}/{tp}", f"{self.path}/{deletion_name(tp, unique)}"
+        try:
+            self._disk.rename(path, name)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self.note_error("delete", error, where=path)
+            raise
+        self.offline.discard(tp)
+        self.high_watermarks.pop(tp, None)
+        with suppress(OSError):  # the next start tries again
+            self._disk.remove_tree(name)
+
     def begin(self) -> None:
         """All logs are loaded: from now on only a clean stop is a clean stop."""
         if self._disk.exists(f"{self.path}/{CLEAN_SHUTDOWN}"):
@@ -486,4 +510,5 @@ __all__ = [
     "LogDirInUse",
     "LogDirKeeper",
     "Meta",
+    "deletion_name",
 ]

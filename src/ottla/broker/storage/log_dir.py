@@ -13,7 +13,14 @@ from ottla.broker.errors import KafkaStorageError, LogDirNotFound
 from ottla.broker.ids import TopicId, TopicPartition
 from ottla.broker.storage.checking import check_beside
 from ottla.broker.storage.dir_loading import ConfigOf, DirLoader, LoadSettings
-from ottla.broker.storage.directory import META, ForeignLogDir, LogDir, LogDirInUse, Meta
+from ottla.broker.storage.directory import (
+    META,
+    ForeignLogDir,
+    LogDir,
+    LogDirInUse,
+    Meta,
+    deletion_name,
+)
 from ottla.broker.storage.future_logs import FutureLogs
 from ottla.broker.storage.group_commit import GroupCommit
 from ottla.broker.storage.log import Log
@@ -24,7 +31,6 @@ from ottla.broker.storage.recovery import WORTH_A_WORKER_BYTES, RecoveryOrder
 from ottla.runtime.inline_workers import InlineWorkers
 from ottla.runtime.interfaces import Disk, Events, Result, Workers
 
-_NAME_BYTES_MAX = 255
 _FLUSHES_MAX = 8
 _LOGS_PER_STEP = 500
 
@@ -167,18 +173,14 @@ class LogManager:
                 return
             log = log_dir.open_log(tp, config, now_ms=now_ms, clean=False, recovered=is_checked)
         except OSError as error:
-            log_dir.note_error("mending", error, where=f"{log_dir.path}/{tp}")
+            if not isinstance(error, FileNotFoundError):  # it was deleted meanwhile
+                log_dir.note_error("mending", error, where=f"{log_dir.path}/{tp}")
             raise
         self._logs[tp] = log
         self._lost_logs.pop(tp, None)
         log_dir.is_tainted = not log_dir.offline.isdisjoint(self._lost_logs)
-        self._events.info(
-            "log.mended",
-            partition=str(tp),
-            dir=log.directory,
-            log_start=log.log_start,
-            log_end=log.log_end,
-        )
+        end = log.log_end
+        self._events.info("log.mended", partition=str(tp), dir=log.directory, log_end=end)
         self._news.set()
 
     def log_wants_flush(self, log: FlushingLog) -> bool:
@@ -402,6 +404,15 @@ class LogManager:
         self._deleted.add(tp)
         self._events.info("log.deleted", partition=str(tp))
 
+    def discard_offline(self, tp: TopicPartition, *, unique: UUID) -> bool:
+        """Remove a log that is offline in a working directory; whether there is one. OSError."""
+        log_dir = next((each for each in self._dirs if tp in each.offline), None)
+        if log_dir is not None:
+            log_dir.discard(tp, unique)
+            self._lost_logs.pop(tp, None)
+            self._unsynced_deletions[log_dir.path] = log_dir
+        return log_dir is not None
+
     def sync_deletions(self) -> None:
         """Block until what was deleted does not come back after a power cut. OSError.
 
@@ -417,9 +428,7 @@ class LogManager:
 
     def _doom(self, log_dir: LogDir, log: Log, unique: UUID, now_ms: int) -> None:
         """Take a log out of its directory. OSError: it is still there."""
-        tp = log.tp
-        suffix = f"-{tp.partition}.{unique.hex}-delete"
-        name = tp.topic[: _NAME_BYTES_MAX - len(suffix)] + suffix
+        tp, name = log.tp, deletion_name(log.tp, unique)
         try:
             self._disk.rename(log.directory, f"{log_dir.path}/{name}")
         except OSError as error:
