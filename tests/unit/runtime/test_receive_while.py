@@ -160,3 +160,70 @@ async def test_busy_peers_do_not_starve_other_tasks() -> None:
     for client, server in pairs:
         client.close()
         server.close()
+
+
+async def test_what_a_taker_puts_off_is_settled_before_the_next_receive(network: Network) -> None:
+    client, server = await pair(network)
+    happened: list[str] = []
+    buffer = bytearray(4)
+
+    def room() -> memoryview:
+        happened.append("buffer")
+        return memoryview(buffer)
+
+    def take(count: int) -> bool | None:
+        happened.append(bytes(buffer[:count]).decode())
+        return None
+
+    def settle() -> bool:
+        happened.append("settle")
+        return happened.count("settle") < 3
+
+    await client.send_all(b"one two ")  # twice as much as there is room for
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.receive_while, room, take, settle)
+        await trio.testing.wait_all_tasks_blocked()
+        assert [each for each in happened if each != "buffer"] == [
+            "one ",
+            "settle",
+            "two ",
+            "settle",
+        ]
+        await client.send_all(b"end")  # whose settling ends the wait
+    assert happened[-2:] == ["end", "settle"]
+    client.close()
+    server.close()
+
+
+async def test_sockets_that_are_ready_together_are_all_taken_before_any_is_settled() -> None:
+    network = RealNetwork(RecordingEvents())
+    pairs = [await pair(network) for _ in range(3)]
+    happened: list[str] = []
+    room = memoryview(bytearray(64))
+
+    def put_off(_count: int) -> None:
+        happened.append("take")
+
+    def settle() -> bool:
+        happened.append("settle")
+        return False
+
+    def settle_and_fail() -> bool:
+        happened.append("settle")
+        raise ValueError("only its own reader hears of it")
+
+    async def fails() -> None:
+        with pytest.raises(ValueError, match="only its own"):
+            await pairs[0][1].receive_while(lambda: room, put_off, settle_and_fail)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fails)
+        for _, server in pairs[1:]:
+            nursery.start_soon(server.receive_while, lambda: room, put_off, settle)
+        await trio.testing.wait_all_tasks_blocked()
+        for client, _ in pairs:
+            client.send_nowait(b"x")
+    assert happened == ["take"] * 3 + ["settle"] * 3
+    for client, server in pairs:
+        client.close()
+        server.close()
