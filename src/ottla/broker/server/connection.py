@@ -9,6 +9,7 @@ the reading, so a client that does not read its replies makes only itself wait.
 The reader and the writer end together: at the peer's end, a lost connection, a broken protocol.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -411,7 +412,7 @@ class Connection:
         if pollable is None or self._wakeups is None or self._writing:
             return False
         self._armed = later
-        self._wakeups.wake_at(pollable.deadline, self, later)
+        self._wakeups.wake_at(pollable.deadline, self)
         pollable.arm(self._wake)
         return True
 
@@ -419,13 +420,17 @@ class Connection:
         if self._armed is not None and (pollable := self._armed.pollable):
             pollable.disarm()
         self._armed = None
+        if self._wakeups is not None:
+            self._wakeups.forget(self)
 
     def _wake(self) -> None:
         assert self._wakeups is not None
         self._wakeups.wake(self)
 
-    def is_parked(self, ticket: object) -> bool:
-        return self._armed is ticket
+    @property
+    def parked_until(self) -> float:
+        later = self._armed
+        return math.inf if later is None or later.pollable is None else later.pollable.deadline
 
     def poll(self) -> None:
         """Answer the parked request that was woken, if it can be answered now."""

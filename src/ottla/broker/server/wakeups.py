@@ -9,17 +9,24 @@ does it.
 
 import heapq
 import itertools
+import math
 from typing import Protocol
 
 import trio
 
 from ottla.runtime.readiness import after_look
 
+STALE_MAX = 64
+"""Deadlines of connections that ended are kept up to as many as others, and these."""
+
 
 class Parking(Protocol):
-    """A connection with a parked reply. `is_parked`: whether that of `ticket` is still there."""
+    """A connection, perhaps with a parked reply."""
 
-    def is_parked(self, ticket: object) -> bool: ...
+    @property
+    def parked_until(self) -> float:
+        """When the parked reply is to be polled at the latest; inf where there is none."""
+        ...
 
     def poll(self) -> None:
         """Look whether the parked reply can be made. Raises nothing but broken invariants."""
@@ -27,13 +34,18 @@ class Parking(Protocol):
 
 
 class Wakeups:
-    """What was woken and not looked at, and when whose time is over. One per server."""
+    """What was woken and not looked at, and when whose time is over. One per server.
 
-    __slots__ = ("_deadlines", "_lot", "_next", "_numbers", "_woken")
+    Most replies are there long before their time, so a connection has one place among the
+    deadlines, however many replies it parks, and moves on when that comes up.
+    """
+
+    __slots__ = ("_deadlines", "_lot", "_next", "_numbers", "_queued", "_woken")
 
     def __init__(self) -> None:
         self._woken: dict[Parking, None] = {}
-        self._deadlines: list[tuple[float, int, Parking, object]] = []
+        self._deadlines: list[tuple[float, int, Parking]] = []  # a heap
+        self._queued: dict[Parking, float] = {}  # those that count of them
         self._numbers = itertools.count()
         self._next = float("inf")  # until when the task sleeps
         self._lot = trio.lowlevel.ParkingLot()
@@ -45,12 +57,29 @@ class Wakeups:
         if is_first and not after_look(self._poll_woken):
             self._lot.unpark()
 
-    def wake_at(self, deadline: float, who: Parking, ticket: object) -> None:
-        """Have `who` polled at `deadline`, if `ticket` is still parked then."""
-        heapq.heappush(self._deadlines, (deadline, next(self._numbers), who, ticket))
-        if deadline < self._next:
-            self._next = deadline
-            self._lot.unpark()
+    def wake_at(self, deadline: float, who: Parking) -> None:
+        """Have `who` polled at `deadline`, if its reply is still parked then."""
+        if deadline < self._queued.get(who, math.inf):
+            self._push(deadline, who)
+            if deadline < self._next:
+                self._next = deadline
+                self._lot.unpark()
+
+    def forget(self, who: Parking) -> None:
+        """It is gone."""
+        self._queued.pop(who, None)
+
+    def __len__(self) -> int:
+        """How many deadlines are kept."""
+        return len(self._deadlines)
+
+    def _push(self, deadline: float, who: Parking) -> None:
+        self._queued[who] = deadline
+        heapq.heappush(self._deadlines, (deadline, next(self._numbers), who))
+        if len(self._deadlines) > 2 * len(self._queued) + STALE_MAX:
+            kept = [(when, next(self._numbers), each) for each, when in self._queued.items()]
+            heapq.heapify(kept)
+            self._deadlines[:] = kept
 
     def _poll_woken(self) -> None:
         while self._woken:
@@ -63,12 +92,16 @@ class Wakeups:
         deadlines = self._deadlines
         while True:
             now = trio.current_time()
-            while deadlines and (
-                deadlines[0][0] <= now or not deadlines[0][2].is_parked(deadlines[0][3])
-            ):
-                _, _, who, ticket = heapq.heappop(deadlines)
-                if who.is_parked(ticket):
+            while deadlines and deadlines[0][0] <= now:
+                when, _, who = heapq.heappop(deadlines)
+                if self._queued.get(who) != when:
+                    continue
+                del self._queued[who]
+                until = who.parked_until
+                if until <= now:
                     self._woken[who] = None
+                elif until < math.inf:
+                    self._push(until, who)
             self._poll_woken()
             self._next = deadlines[0][0] if deadlines else float("inf")
             with trio.move_on_at(self._next):
