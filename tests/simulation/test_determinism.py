@@ -1,8 +1,10 @@
 """The scheduler of the simulated cluster: its agenda, its pauses, and runs that would not end."""
 
+import itertools
 import math
 import random
 import re
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -247,6 +249,31 @@ def test_run_without_an_end_is_told_to_end_first() -> None:
 
     determinism.run(1, body)
     assert "without a moment passing" in str(told[0])
+
+
+@pytest.mark.parametrize(("clock", "is_stuck"), [("monotonic", False), ("process_time", True)])
+def test_run_is_bounded_by_the_time_that_it_had(
+    monkeypatch: pytest.MonkeyPatch, clock: str, is_stuck: bool
+) -> None:
+    """A machine that is busy with something else makes no run fail."""
+    told: list[str] = []
+
+    async def body(queue: RunQueue) -> None:
+        with trio.CancelScope() as scope:
+
+            def end(stuck: Stuck) -> None:
+                told.append(str(stuck))
+                scope.cancel()
+
+            queue.on_stuck(end)
+            for _ in range(5000):
+                await trio.sleep(0.001)
+
+    moments = itertools.count(0.0, 1000.0)
+    monkeypatch.setattr(time, clock, lambda: next(moments))
+    determinism.run(1, body, cpu_seconds_max=300.0)
+    monkeypatch.undo()
+    assert ["300 s of CPU time" in each for each in told] == [True] * is_stuck
 
 
 class _FailsWhilePaused(World):

@@ -72,7 +72,7 @@ def run_seed(
     determinism.run(
         seed,
         world.run,
-        real_seconds_max=60.0 * (1.0 + plan.minutes),
+        cpu_seconds_max=60.0 * (1.0 + plan.minutes),
         virtual_seconds_max=START_S + plan.minutes * 60 + CONVERGE_S + END_S,
     )
     if world.failure is not None:
