@@ -66,6 +66,7 @@ FOUND = {
     50317: "two_copies_and_no_log_after_a_power_cut",
     50726: "replica_that_moved_away_stayed_broken_again",
     60086: "topic_took_the_log_of_one_that_had_its_name",
+    61028: "home_of_groups_served_what_its_log_alone_had",
 }
 PLAIN = tuple(range(201, 209))
 

@@ -175,6 +175,31 @@ async def test_second_home_goes_on_with_the_generation_and_the_offsets() -> None
         }
 
 
+async def test_second_home_serves_nothing_that_the_next_one_may_not_know() -> None:
+    """A generation that is in this log alone is handed out by nobody: simulation seed 61028."""
+    stage = Stage()
+    async with stage.home() as home:
+        consumer = Consumer(home)
+        consumer.join_alone()
+        partition = stage.partition_of(home, "g")
+        partition.hold = True
+        lost = consumer.commit(7)
+        await settle()
+        assert not lost.is_ready()
+    async with stage.home(loaded=False) as home:
+        consumer.home = home
+        home.on_leader(partition.tp)
+        await settle()
+        assert consumer.commit(8).get_nowait() is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
+        partition.next_epoch()
+        await settle()
+        assert consumer.commit(8).get_nowait() is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
+        partition.commit()
+        await settle()
+        assert consumer.fetched() == 7
+        assert consumer.heartbeat() is NONE
+
+
 async def test_everything_that_waits_is_sent_away_when_the_partition_moves() -> None:
     stage = Stage()
     async with stage.home() as home:

@@ -121,7 +121,7 @@ class Shard:
                 "groups.load_failed", partition=str(self.partition.tp), reason=str(error)
             )
             return False
-        if self.state is ShardState.CLOSED:
+        if not await self._is_load_committed() or self.state is ShardState.CLOSED:
             return False
         self.state = ShardState.SERVING
         now = self.now()
@@ -138,6 +138,23 @@ class Shard:
             records=replay.records,
             milliseconds=round((trio.current_time() - began) * 1000),
         )
+        return True
+
+    async def _is_load_committed(self) -> bool:
+        """Wait until what was loaded stays; False: the partition moved away first.
+
+        The log's end may be on no other replica yet. A member that was given a generation, or an
+        offset, from there would be ahead of the next home, which Kafka's group coordinator risks.
+        """
+        end = self.partition.log.log_end
+        while not self.partition.is_committed(end):
+            try:
+                await self.partition.wait_committed(end)
+            except NotEnoughReplicasAfterAppend:
+                break
+            except NotLeader:
+                if not self.partition.is_leader:
+                    return False
         return True
 
     def make_group(self, group_id: str) -> Group:
