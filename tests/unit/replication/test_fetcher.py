@@ -65,6 +65,7 @@ class Link:
     requests: list[FetchRequest] = field(default_factory=list)
     more: trio.Event = field(default_factory=trio.Event)
     cuts: int = 0
+    is_closed: bool = False
 
     def put(self, answer: FetchResponse) -> None:
         self.answers.append(answer)
@@ -89,7 +90,7 @@ class Link:
         self.more.set()
 
     def close(self) -> None:
-        pass
+        self.is_closed = True
 
 
 def answer(*given: tuple[int, bytes], error: int = 0, **more) -> FetchResponse:
@@ -257,4 +258,24 @@ async def test_logs_that_wait_for_their_syncs_have_connections_of_their_own(auto
         await trio.sleep(0.1)
         assert forgotten(links[0].requests[-1]) == [2]
         assert sorted(asked(links[1].requests[-1])) == [1, 2]
+        nursery.cancel_scope.cancel()
+
+
+async def test_fetcher_that_is_not_needed_before_it_begins_ends_and_closes_its_link():
+    """Found by simulation seed 34042: the broker ended with its task."""
+    links: list[Link] = []
+
+    def connect(_leader, _address, _client_id) -> Link:
+        links.append(Link())
+        return links[-1]
+
+    fetchers = Fetchers(SETTINGS, connect, lambda: BrokerEpoch(7), RecordingEvents())
+    [partition] = some(1)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(fetchers.run)
+        fetchers.follow(partition, BrokerId(1), Address("broker-1", 9092))
+        fetchers.unfollow(partition.tp)
+        fetchers.drop_idle()
+        await trio.testing.wait_all_tasks_blocked()
+        assert [link.is_closed for link in links] == [True]
         nursery.cancel_scope.cancel()

@@ -580,12 +580,14 @@ class Fetchers:
             self._events,
         )
         self._running[key] = (fetcher, address)
-        self._scopes[fetcher] = trio.CancelScope()
-        self._nursery.start_soon(self._run_one, fetcher, name=f"fetcher {leader}/{slot}")
+        scope = self._scopes[fetcher] = trio.CancelScope()
+        self._nursery.start_soon(self._run_one, fetcher, scope, name=f"fetcher {leader}/{slot}")
         return fetcher
 
-    async def _run_one(self, fetcher: LeaderFetcher) -> None:
-        with self._scopes[fetcher]:
+    @staticmethod
+    async def _run_one(fetcher: LeaderFetcher, scope: trio.CancelScope) -> None:
+        """`scope` may be cancelled already: a fetcher can be ended before it begins."""
+        with scope:
             try:
                 await fetcher.run()
             finally:
