@@ -62,6 +62,8 @@ FOUND = {
     30028: "reader_fell_behind_for_good",
     30097: "mended_replica_was_not_told_the_newer_epoch",
     30171: "controller_judged_by_the_state_before_its_own_write",
+    31018: "change_of_a_configuration_that_was_given_up_came_later",
+    34042: "fetcher_ended_before_its_task_had_begun",
     50158: "replica_that_moved_away_stayed_broken",
     50317: "two_copies_and_no_log_after_a_power_cut",
     50726: "replica_that_moved_away_stayed_broken_again",
