@@ -154,13 +154,6 @@ class Stream(Protocol):
         """
         ...
 
-    def expect(self, count: int) -> None:
-        """A hint: with less than `count` bytes more the next receive can do nothing; 0: unknown.
-
-        It holds until the next hint. A receive may wait for so many bytes, or not, or for some.
-        """
-        ...
-
     def send_nowait(self, data: BytesLike) -> int:
         """Hand over what can go without waiting; how many bytes went (0: full). ConnectionLost."""
         ...

@@ -92,9 +92,6 @@ class MemoryStream:
     ) -> bool:
         return await receive_each(self, buffer, take, settle)
 
-    def expect(self, count: int) -> None:
-        """Every byte wakes the reader all the same."""
-
     def send_nowait(self, data: BytesLike) -> int:
         self._require_open()
         pipe = self._outgoing

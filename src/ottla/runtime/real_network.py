@@ -20,8 +20,6 @@ from ottla.runtime.readiness import SETTLES, WAITS, Readers, Ready
 from ottla.runtime.real_disk import RealFile
 
 STREAK_MAX = 16  # receives or accepts without a wait before other tasks get their turn
-EXPECTED_MIN = 8 * 1024  # a wake-up for less is not worth a system call to put it off
-EXPECTED_MAX = 64 * 1024
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _ACCEPT_PAUSE_S = 0.1  # connections end meanwhile and give their descriptors back
 _MAPPED_IPV4 = "::ffff:"
@@ -33,7 +31,7 @@ class RealStream:
     A send that was cancelled may have sent a part: close the stream then.
     """
 
-    __slots__ = ("_drained", "_fd", "_local", "_low_mark", "_peer", "_sock", "_streak")
+    __slots__ = ("_drained", "_fd", "_local", "_peer", "_sock", "_streak")
 
     def __init__(self, sock: socket.socket, peer: Address) -> None:
         self._sock = sock
@@ -42,7 +40,6 @@ class RealStream:
         self._peer = peer
         self._streak = 0
         self._drained = False  # the last receive took all there was
-        self._low_mark = 1  # bytes that make it readable
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
@@ -120,13 +117,6 @@ class RealStream:
             return await Readers.of_this_run().wait(self._fd, ready, settle)
         except trio.ClosedResourceError as error:
             raise self._lost(error) from error
-
-    def expect(self, count: int) -> None:
-        wanted = 1 if count < EXPECTED_MIN else min(count, EXPECTED_MAX)
-        if wanted != self._low_mark and self._fd >= 0:
-            self._low_mark = wanted
-            # No more than half of the receive buffer, sees the system to.
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
 
     def send_nowait(self, data: BytesLike) -> int:
         try:

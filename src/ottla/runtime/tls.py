@@ -171,9 +171,6 @@ class TlsStream:
     ) -> bool:
         return await receive_each(self, buffer, take, settle)
 
-    def expect(self, count: int) -> None:
-        """Every byte wakes the reader all the same."""
-
     def send_nowait(self, data: BytesLike) -> int:
         """How much was taken; some of it may still be `pending`, which takes a `flush`."""
         sent = 0

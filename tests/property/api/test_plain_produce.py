@@ -171,7 +171,8 @@ async def answers(
     one_by_one = dataclasses.replace(produce.API, handle=produce.handle)
     sent = b"".join(frames)
     received = bytearray()
-    async with serving(produce.API if together else one_by_one, partitions=registry) as served:
+    served_api = produce.API if together else one_by_one
+    async with serving(served_api, partitions=registry, log_manager=logs) as served:
         peer = await served.connect()
         before = 0
         for cut in [*sorted(cut % (len(sent) + 1) for cut in cuts), len(sent)]:

@@ -172,9 +172,6 @@ class SimStream:
                 return True
         return False
 
-    def expect(self, count):
-        """Every byte wakes the reader all the same."""
-
     def send_nowait(self, data) -> int:
         if self._closed:
             self._require_open()

@@ -201,14 +201,3 @@ def test_readers_that_are_busy_do_not_share():
     assert feed(first, data[:half]) == []
     received_whole(second, other)
     assert feed(first, data[half:]) == [body]
-
-
-def test_what_is_missing_of_a_frame_is_known_with_its_length():
-    reader = FrameReader(1000)
-    assert reader.missing == 0
-    feed(reader, b"\0\0\0")
-    assert reader.missing == 0
-    feed(reader, b"\x64" + bytes(30))
-    assert reader.missing == 70
-    feed(reader, bytes(70))
-    assert reader.missing == 0

@@ -1,4 +1,4 @@
-"""Large requests between small ones, over real sockets: nobody waits for bytes that never come."""
+"""Large requests between small ones, over real sockets: whole, in pieces, and leaving nothing."""
 
 import os
 

@@ -85,7 +85,6 @@ class Connection:
         "_flush_bytes",
         "_frames",
         "_idle",
-        "_is_expecting",
         "_limits",
         "_put_off",
         "_queue",
@@ -124,7 +123,6 @@ class Connection:
         self._frames = FrameReader(limits.max_frame, spare)
         self._queue: deque[Parts | Later] = deque()
         self._queued_bytes = 0
-        self._is_expecting = False  # the stream was told that much is missing
         self._idle = trio.lowlevel.ParkingLot()  # the writer, when nothing is queued
         self._room = trio.lowlevel.ParkingLot()  # the reader, when too much is
         self._todo: Iterator[memoryview | PutOff] = iter(())  # frames of the last receive
@@ -203,7 +201,6 @@ class Connection:
         receive_while = self._stream.receive_while
         while await receive_while(self._frames.buffer, self._take, self._settle):
             await self._wait_and_handle()
-            self._expect()
             if not self._frames.pending:
                 self._frames.rest()
         if self._frames.pending:
@@ -243,18 +240,10 @@ class Connection:
         The frames of the last receive are handled.
         """
         frames, share = self._frames, self._share
-        if frames.pending or self._is_expecting:
-            self._expect()
         if frames.pending:
             return share is None or share.may_read(frames.begun)
         frames.rest()
         return share is None or share.may_read(NOTHING)
-
-    def _expect(self) -> None:
-        """Tell the stream how much of a frame is missing, so that it wakes nobody for a little."""
-        missing = self._frames.missing
-        self._stream.expect(missing)
-        self._is_expecting = missing > 0
 
     def _append_put_off(self) -> None:
         """Do what was put off, and have it answered next."""

@@ -120,14 +120,6 @@ class FrameReader:
         """What has arrived of an incomplete frame, with its length; to be looked at now."""
         return self._memory[self._start : self._filled]
 
-    @property
-    def missing(self) -> int:
-        """Bytes that the frame which has begun still lacks; 0 when that is not known."""
-        start, pending = self._start, self._filled - self._start
-        if pending < 4:
-            return 0
-        return 4 + int(_LENGTH(self._memory, start)[0]) - pending
-
     def rest(self) -> None:
         """Nothing is expected for now: give back what is large. Ends the life of the frames.
 
