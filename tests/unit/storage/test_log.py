@@ -266,6 +266,27 @@ def test_retention_by_size_time_and_log_start_never_passes_the_high_watermark() 
     log.check()
 
 
+def test_batch_around_the_log_start_that_a_full_disk_refuses_is_taken_later() -> None:
+    """Its begin was below the log start, and so was the end after the refusal: seed 93006."""
+    disk = MemoryDisk()
+    log = open_log(disk)
+    log.truncate_fully_and_start_at(6)
+    around = batch(b"a", b"b", b"c", b"d", b"e", base_offset=4)
+    disk.capacity_bytes = disk.used_bytes
+    for _ in range(2):
+        with pytest.raises(KafkaStorageError):
+            log.append_as_follower(around)
+        assert (log.log_start, log.log_end) == (6, 6)
+        log.check()
+    disk.capacity_bytes = None
+    log.append_as_follower(around)
+    assert (log.log_start, log.log_end) == (6, 9)
+    assert [record.value for record in records_of(log)][-3:] == [b"c", b"d", b"e"]
+    log.close(clean=False)
+    again = open_log(disk, clean=False, log_start=6)
+    assert (again.log_start, again.log_end) == (6, 9)
+
+
 def test_deleted_segments_stay_readable_until_their_delay_is_over() -> None:
     disk = MemoryDisk()
     log = open_log(disk, LogConfig(segment_bytes=200, file_delete_delay_ms=1000))

@@ -209,14 +209,20 @@ class Log(CuttingLog):
         log_end = self.log_end
         if not batches:
             return AppendInfo(log_end, log_end - 1, -1, self.log_start, False, 0, 0)
-        if batches[0].first_offset < log_end:
+        begins_anew = batches[0].first_offset < log_end
+        if begins_anew:
             self._begin_at_batch(batches[0])
         whole = batches[-1].position + batches[-1].size
         limit = self.config.segment_bytes
-        with memoryview(data) as view:
-            for start, end, run in runs(batches, limit - self._segments.all[-1].size, limit):
-                with view[start:end] as part:
-                    self._append(part, run, self._now_ms)
+        try:
+            with memoryview(data) as view:
+                for start, end, run in runs(batches, limit - self._segments.all[-1].size, limit):
+                    with view[start:end] as part:
+                        self._append(part, run, self._now_ms)
+        except KafkaStorageError:
+            if begins_anew and self.log_end < self.log_start:
+                self.log_end = self.settled_end = self.log_start  # empty, as it was
+            raise
         return AppendInfo(
             batches[0].first_offset,
             self.log_end - 1,
