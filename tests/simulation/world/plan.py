@@ -60,7 +60,7 @@ class Plan:
     broker_settings: dict[str, str] = field(default_factory=dict)
     topics: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # partitions, rf, min isr
     producers: int = 2
-    records_per_s: float = 4.0
+    records_per_s: float = 4.0  # of each producer
     groups: int = 1
     group_kind: str = "range"  # of all groups: range, static or cooperative
     group_members: int = 2
@@ -113,7 +113,8 @@ class Plan:
             "loose": (rng.choice((1, 2)), rng.choice((2, 3)), 1),
         }
         plan.producers = rng.randint(1, 3)
-        plan.records_per_s = rng.choice((1.0, 3.0, 8.0))
+        # A run's load is that of all its producers: more of them interleave, they do not add up.
+        plan.records_per_s = rng.choice((1.0, 3.0, 8.0)) / plan.producers
         plan.groups = rng.randint(0, 2)
         plan.group_members = rng.randint(1, 3)
         plan.ensemble_clients = rng.randint(0, 3)

@@ -305,7 +305,7 @@ class GroupMember:
                 history.read(tp, offset, value)
                 seen.add(offset)
             position = end
-            if port.rng.random() < 0.7:
+            if port.rng.random() < 0.4:
                 # Work on it; who is stopped meanwhile commits when others may have gone on.
                 await trio.sleep(port.rng.choice((0.0, 0.0, 0.1, 1.0)))
                 await self._commit(tp, position)
