@@ -13,6 +13,7 @@ from ottla.coordinator.consensus.core import Consensus
 from ottla.coordinator.consensus.leadership import Leadership
 from ottla.coordinator.consensus.replica import Replica
 from ottla.coordinator.node import Node
+from ottla.coordinator.store import snapshots
 from ottla.coordinator.store import store as store_module
 from ottla.coordinator.store.txn_log import SegmentWriter
 from ottla.coordinator.tree.decide import Decider
@@ -176,7 +177,7 @@ def _snapshot_without_sessions() -> list[Patch]:
     "a snapshot of the state has changes that were made while it was written",
     faults={"kill_member": 8.0, "isolate": 10.0},
     changes={"snap_count": 60, "ensemble_clients": 3},
-    given=((snapshotting, "SLICE_S", 0.0), (snapshotting, "trio", _Busy())),
+    given=((snapshotting, "SLICE_S", 0.0), (snapshots, "trio", _Busy())),
     given_what="a snapshot takes 50 ms for each piece",  # else it takes no virtual time at all
 )
 def _snapshot_of_no_moment() -> list[Patch]:
