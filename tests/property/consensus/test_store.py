@@ -222,6 +222,35 @@ async def test_damage_below_the_synced_length_names_file_and_offset():
     assert refused + repaired == len(range(0, len(whole), 3))
 
 
+async def test_nothing_is_written_behind_a_write_that_failed():
+    """The next one may fit on a full disk, and would leave a hole: simulation seed 80212."""
+    disk = MemoryDisk()
+    store = open_store(disk)
+    hard = HardState(1, 1)
+
+    def entries(first: int, count: int, size: int) -> list[Block]:
+        return [
+            Block([Entry(i, 1, (1 << 32) + i, bytes(size)) for i in range(first, first + count)])
+        ]
+
+    store.write(Persist(1, None, hard, entries(1, 2, 10)))
+    assert await store.sync() == 1
+    disk.capacity_bytes = disk.used_bytes + 200
+    with pytest.raises(OSError, match="No space"):
+        store.write(Persist(2, None, None, entries(3, 2, 500_000)))
+    for attempt in (
+        lambda: store.write(Persist(3, None, None, entries(5, 1, 10))),
+        lambda: store.sync_here(1 << 20),
+    ):
+        with pytest.raises(OSError, match="No space"):
+            attempt()
+    with pytest.raises(OSError, match="No space"):
+        await store.sync()
+    store.close()
+    disk.capacity_bytes = None
+    assert [entry.index for entry in open_store(disk).recovered.entries] == [1, 2]
+
+
 async def test_second_process_is_refused():
     disk = MemoryDisk()
     store = open_store(disk)

@@ -37,7 +37,11 @@ class Recovered:
 
 
 class Store:
-    """Owned by the node: `write` from its one task, `sync` by one task at a time beside it."""
+    """Owned by the node: `write` and `sync_here` from its turns, `sync` by one task beside them.
+
+    Once a write or a sync has failed, all that come later fail: what a segment lacks would be a
+    hole in it, and a sync that succeeds after one that did not says nothing.
+    """
 
     def __init__(
         self,
@@ -63,6 +67,7 @@ class Store:
         self._queue: deque[Persist] = deque()  # waits behind a snapshot that is being saved
         self._written = 0  # sequence of the last Persist that is in the page cache
         self._roll_wanted = False
+        self._failure: OSError | None = None
 
     @classmethod
     def open(
@@ -102,10 +107,20 @@ class Store:
 
     def write(self, persist: Persist) -> None:
         """Hand a write to the operating system; durable after a `sync` that begins later."""
-        if persist.snapshot is not None or self._queue:
-            self._queue.append(persist)
-        else:
-            self._append(persist)
+        self._require_sound()
+        try:
+            if persist.snapshot is not None or self._queue:
+                self._queue.append(persist)
+            else:
+                self._append(persist)
+        except OSError as error:
+            self._failure = error
+            raise
+
+    def _require_sound(self) -> None:
+        failure = self._failure
+        if failure is not None:
+            raise OSError(failure.errno, failure.strerror, failure.filename)
 
     def _append(self, persist: Persist) -> None:
         if persist.hard is not None or persist.blocks:
@@ -119,6 +134,16 @@ class Store:
 
     async def sync(self) -> int:
         """Wait until all writes so far are durable; the sequence up to which they are."""
+        self._require_sound()
+        try:
+            sequence = await self._sync()
+        except OSError as error:
+            self._failure = error
+            raise
+        self._require_sound()
+        return sequence
+
+    async def _sync(self) -> int:
         while self._queue:
             persist = self._queue[0]
             if persist.snapshot is not None:
@@ -142,13 +167,18 @@ class Store:
 
     def sync_here(self, limit: int) -> int | None:
         """As `sync`, at once; None: it would do more than to sync up to `limit` bytes."""
+        self._require_sound()
         writer = self._writer
         if self._queue or self._roll_wanted or writer.size >= txn_log.SEGMENT_BYTES:
             return None
         if self._force_sync:
             if writer.unsynced > limit:
                 return None
-            writer.sync_now()
+            try:
+                writer.sync_now()
+            except OSError as error:
+                self._failure = error
+                raise
         return self._written
 
     def begin_snapshot(self, at: Position, membership: bytes = b"") -> snapshots.SnapshotWriter:
