@@ -104,6 +104,18 @@ async def test_what_is_asked_for_outlives_a_power_cut() -> None:
         assert manager.logs[TP].directory == f"/d1/{TP}"
 
 
+async def test_new_log_that_is_where_it_was_asked_for_stays_there() -> None:
+    """Nothing of it is synced yet; after a power cut it was made elsewhere (seed 80358)."""
+    for seed in range(8):
+        disk = MemoryDisk()
+        manager = await managed(disk)
+        path = manager.create(TP, CONFIG, now_ms=NOW_MS).directory.rpartition("/")[0]
+        moves_of(manager).alter(TP, path)
+        disk.crash(random.Random(seed))
+        manager = await managed(disk)
+        assert manager.logs[TP].directory == f"{path}/{TP}"
+
+
 async def test_log_goes_on_in_the_other_directory(autojump_clock: trio.testing.MockClock) -> None:
     disk = MemoryDisk()
     manager = await managed(disk)

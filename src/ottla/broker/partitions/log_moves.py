@@ -67,6 +67,7 @@ class LogMoves:
                 futures.drop(tp, now_ms=self._now_ms(), unique=self._unique(), dirs=self._logs.dirs)
             if log_dir.logs.get(tp) is current:
                 self._logs.sync_deletions()
+                futures.settle_name(current)  # a power cut could still take a new log away
                 return
             if self._logs.lost_dirs:
                 raise KafkaStorageError(

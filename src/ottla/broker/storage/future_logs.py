@@ -58,7 +58,7 @@ class FutureLogs:
         name = f"{tp}.{unique.hex}-future"
         if len(name) > _NAME_BYTES_MAX:
             raise InvalidTopic(f"{tp}: the name is too long for a second directory")
-        self._settle_name(current)
+        self.settle_name(current)
         try:
             log = log_dir.open_log(tp, current.config, now_ms=now_ms, clean=True, name=name)
             log.cleaned_end = 0
@@ -77,7 +77,7 @@ class FutureLogs:
         self._events.info("log.move_started", partition=str(tp), to=log_dir.path)
         return log
 
-    def _settle_name(self, log: Log) -> None:
+    def settle_name(self, log: Log) -> None:
         """Have `log` bear its own name on stable storage. OSError.
 
         It may still be called a copy there, by an earlier move: with another copy, and no log, the
