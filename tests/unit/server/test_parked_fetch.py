@@ -161,3 +161,23 @@ async def test_a_consumer_that_leaves_is_let_go_of(network: Network) -> None:
         await broker.parked(0)
         await producer.ask(put(), 9)
         broker.stop()
+
+
+async def test_a_consumer_may_leave_in_the_moment_of_its_answer() -> None:
+    """Its nursery is closed by then, and the replies behind need one: seed 9221 with moves."""
+    async with trio.open_nursery() as nursery:
+        broker = Broker(MemoryNetwork(), nursery)
+        await broker.start()
+        for held in range(100):
+            consumer, producer = await broker.connect(), await broker.connect()
+            later = get(held + 1, min_bytes=1 << 20)
+            await consumer.send_all([(get(held), 11), (later, 11), (later, 11)])
+            await broker.parked(1)
+            async with trio.open_nursery() as together:
+                together.start_soon(producer.ask, put(), 9)
+                for _ in range(held % 10):
+                    await trio.lowlevel.checkpoint()
+                consumer.stream.close()
+            producer.stream.close()
+            await broker.parked(0)
+        broker.stop()

@@ -155,7 +155,12 @@ class Connection:
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
-                    await self._read(nursery.start_soon)
+                    try:
+                        await self._read(nursery.start_soon)
+                    finally:
+                        # Who is polled between here and the end finds a nursery that is closed.
+                        self._start = _too_late
+                        self._disarm()
                     nursery.cancel_scope.cancel()
             if self._broken is not None:
                 raise self._broken
@@ -529,6 +534,10 @@ class Connection:
 
 def _cannot_start(*_: object) -> None:
     raise AssertionError("nothing is read yet")
+
+
+def _too_late(*_: object) -> None:
+    """What would be started is for a peer that is gone."""
 
 
 def _joined(parts: Parts) -> Parts:
