@@ -48,6 +48,7 @@ FOUND = {
     6240: "report_of_a_write_was_lost_and_its_session_ended_early",
     7004: "replica_without_room_never_led_again",
     7111: "what_came_and_went_left_no_trace",
+    7210: "deleted_records_of_a_broker_that_is_gone",
     10011: "copy_with_an_old_high_watermark_was_compared_too_short",
     10148: "reader_of_an_excused_partition_stayed_beyond_its_end",
     10180: "deleted_log_came_back_with_the_power_and_kept_the_new_topic_out",
@@ -69,6 +70,9 @@ FOUND = {
     50726: "replica_that_moved_away_stayed_broken_again",
     60086: "topic_took_the_log_of_one_that_had_its_name",
     61028: "home_of_groups_served_what_its_log_alone_had",
+    80212: "log_of_a_member_had_a_hole_behind_a_failed_write",
+    80358: "new_log_that_was_asked_for_where_it_was_went_with_the_power",
+    80592: "deleted_records_of_a_broker_that_nobody_waits_for",
 }
 PLAIN = tuple(range(201, 209))
 

@@ -130,6 +130,7 @@ class BrokerChecker:
         self._controllers: dict[int, int] = {}
         self._controller_epoch = 0
         self._samples = 0
+        self.registered: dict[int, float] = {}  # brokers that are, since when
         self.tainted: dict[TopicPartition, set[int]] = {}  # lost unsynced bytes while in sync
         self._restarted: dict[TopicPartition, set[int]] = {}  # while in sync, for whatever reason
         self.on_state: list[Callable[[TopicPartition], None]] = []
@@ -155,8 +156,12 @@ class BrokerChecker:
             if epoch < self._controller_epoch:
                 raise Violation(f"controller epoch {self._controller_epoch} fell to {epoch}")
             self._controller_epoch = epoch
-        elif path.startswith(_IDS) and node is not None:
-            self._note_registration(int(path.removeprefix(_IDS)))
+        elif path.startswith(_IDS):
+            broker = int(path.removeprefix(_IDS))
+            self.registered.pop(broker, None)
+            if node is not None:
+                self.registered[broker] = trio.current_time()
+                self._note_registration(broker)
         elif path == "/controller" and node is not None and node.data:
             epoch = int(tree.nodes["/controller_epoch"].data or b"0")
             broker = json.loads(node.data)["brokerid"]

@@ -89,6 +89,7 @@ class TopicWork:
                 plan.retained,
                 self._brokers,
                 self._checker.states,
+                self._checker.registered,
                 clocks_jump="clock_jump" in plan.faults,
             )
             producer = work.producer(self._port("brief"), plan.records_per_s / 2)

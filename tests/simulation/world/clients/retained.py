@@ -5,6 +5,7 @@ position is out of range is right only while the log of whoever says so begins b
 given records only while it does not.
 """
 
+import math
 from collections.abc import Callable, Mapping
 
 import trio
@@ -32,6 +33,7 @@ from tests.simulation.world.retained import RetainedHistory
 
 TOPIC = "brief"
 TIMEOUT_S = 8.0
+METADATA_S = 5.0  # until a leader knows that a broker is back
 _EARLIEST = -2
 _UNCLEAR = {
     ErrorCode.NOT_LEADER_OR_FOLLOWER,
@@ -181,6 +183,7 @@ class RecordDeleter:
         facts: RetainedHistory,
         copies: Copies,
         states: States,
+        registered: Mapping[int, float],
     ) -> None:
         self._tps = tps
         self._port = port
@@ -188,6 +191,7 @@ class RecordDeleter:
         self._facts = facts
         self._copies = copies
         self._states = states
+        self._registered = registered
 
     async def play(self) -> None:
         rng = self._port.rng
@@ -226,19 +230,33 @@ class RecordDeleter:
             if code not in _UNCLEAR:
                 raise Violation(f"{tp}: records below {offset} are not deleted: {code.name}")
 
-    def _in_sync(self, tp: TopicPartition) -> dict[int, Partition]:
+    def _in_sync(self, tp: TopicPartition) -> dict[int, tuple[Partition, float]]:
+        """Those that the leader has to wait for, since they are alive: copy, registered since.
+
+        As in Kafka it goes by its metadata, which need not know yet of who has just come.
+        """
         isr = self._states[tp]["isr"]
-        return {broker: copy for broker, copy in self._copies(tp).items() if broker in isr}
+        alive = self._registered
+        return {
+            broker: (copy, alive[broker])
+            for broker, copy in self._copies(tp).items()
+            if broker in isr and alive.get(broker, math.inf) < trio.current_time() - METADATA_S
+        }
 
     def _check(
-        self, tp: TopicPartition, offset: int, low: int, before: dict[int, Partition]
+        self,
+        tp: TopicPartition,
+        offset: int,
+        low: int,
+        before: dict[int, tuple[Partition, float]],
     ) -> None:
         """`before`: who was in sync when it was asked."""
         self._facts.asking(tp, low)
         if low < offset:
             raise Violation(f"{tp}: everything below {offset} was to go, told is {low}")
-        for broker, copy in self._in_sync(tp).items():
-            if before.get(broker) is copy and copy.log.log_start < offset:
+        for broker, found in self._in_sync(tp).items():
+            copy, _ = found
+            if before.get(broker) == found and copy.log.log_start < offset:
                 raise Violation(
                     f"{tp}: everything below {offset} is deleted, but the log of {broker}, which"
                     f" is in sync, begins at {copy.log.log_start}"
@@ -256,6 +274,7 @@ class RetainedWork:
         settings: dict[str, str],
         brokers: list[Node],
         states: States,
+        registered: Mapping[int, float],
         *,
         clocks_jump: bool,
     ) -> None:
@@ -266,6 +285,7 @@ class RetainedWork:
         )
         self._brokers = brokers
         self._states = states
+        self._registered = registered
         self._readers: list[BriefReader] = []
         self._starts: dict[tuple[int, TopicPartition], tuple[Partition, int]] = {}
 
@@ -285,6 +305,7 @@ class RetainedWork:
             facts=self._facts,
             copies=self._copies,
             states=self._states,
+            registered=self._registered,
         )
 
     def _copies(self, tp: TopicPartition) -> dict[int, Partition]:
