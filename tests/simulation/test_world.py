@@ -73,6 +73,7 @@ FOUND = {
     80212: "log_of_a_member_had_a_hole_behind_a_failed_write",
     80358: "new_log_that_was_asked_for_where_it_was_went_with_the_power",
     80592: "deleted_records_of_a_broker_that_nobody_waits_for",
+    90705: "broker_without_a_directory_was_looked_into",
 }
 PLAIN = tuple(range(201, 209))
 

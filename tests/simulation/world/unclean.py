@@ -55,7 +55,8 @@ class UncleanWatch:
         for node in brokers:
             for tp in self._tps if node.handle is not None else ():
                 copy = node.handle.services.partitions.get(tp)
-                if copy is not None:
+                # A broker whose directories have all failed is about to end.
+                if copy is not None and not copy.log.is_closed:
                     yield tp, node.name, copy
 
 
