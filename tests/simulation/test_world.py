@@ -74,6 +74,7 @@ FOUND = {
     80358: "new_log_that_was_asked_for_where_it_was_went_with_the_power",
     80592: "deleted_records_of_a_broker_that_nobody_waits_for",
     90705: "broker_without_a_directory_was_looked_into",
+    90968: "full_disk_refused_a_log_that_begins_where_the_leaders_does",
 }
 PLAIN = tuple(range(201, 209))
 

@@ -7,15 +7,22 @@ import pytest
 import trio
 import trio.testing
 
+from ottla.broker.errors import KafkaStorageError
 from ottla.broker.ids import BrokerEpoch, BrokerId, TopicPartition
 from ottla.broker.link import LinkLost
 from ottla.broker.replication.fetcher import Fetchers, FetcherSettings, LeaderFetcher
+from ottla.broker.replication.leader_range import EARLIEST, LATEST
 from ottla.protocol.kafka.errors import ErrorCode
 from ottla.protocol.kafka.messages.fetch import (
     FetchableTopicResponse,
     FetchRequest,
     FetchResponse,
     PartitionData,
+)
+from ottla.protocol.kafka.messages.list_offsets import (
+    ListOffsetsPartitionResponse,
+    ListOffsetsResponse,
+    ListOffsetsTopicResponse,
 )
 from ottla.runtime.interfaces import Address
 from ottla.runtime.memory import RecordingEvents
@@ -173,6 +180,29 @@ async def test_partition_that_failed_is_left_out_until_its_pause_is_over(autojum
     assert named[:3] == [({0: 0, 1: 0}, []), ({}, []), ({}, [0])]
     assert ({0: 0}, []) in named[3:]
     assert all(request == ({}, []) for request in named[3:] if request != ({0: 0}, []))
+
+
+async def test_log_that_cannot_begin_where_the_leaders_does_is_tried_again(autojump_clock):
+    """Its disk is full; the broker ended by it, found by seed 90968."""
+    refused = []
+
+    class Full(Followed):
+        def on_out_of_range(self, leader_start, leader_end) -> None:
+            refused.append((leader_start, leader_end))
+            raise KafkaStorageError("no space left")
+
+    class Ranged(Link):
+        async def request(self, message, *, version, timeout_s):
+            await trio.sleep(0.01)
+            [topic] = message.topics
+            [wanted] = topic.partitions
+            found = ListOffsetsPartitionResponse(offset={EARLIEST: 5, LATEST: 9}[wanted.timestamp])
+            return ListOffsetsResponse(topics=[ListOffsetsTopicResponse(partitions=[found])])
+
+    out_of_range = answer((0, b""), error=ErrorCode.OFFSET_OUT_OF_RANGE)
+    link = Ranged([out_of_range, answer(), out_of_range])
+    await fetched(link, Full(TopicPartition("t", 0)))
+    assert refused == [(5, 9)] * 2
 
 
 async def test_leader_that_does_not_know_its_role_yet_is_asked_again_soon(autojump_clock):

@@ -544,17 +544,17 @@ class Partition:
     def on_out_of_range(self, leader_start: int, leader_end: int) -> None:
         """The leader answered OFFSET_OUT_OF_RANGE and holds [leader_start, leader_end)."""
         assert self.role is Role.FOLLOWER
-        move = move_after_out_of_range(
-            log_end=Offset(self.log.log_end),
-            leader_start=Offset(leader_start),
-            leader_end=Offset(leader_end),
-        )
+        start, end = Offset(leader_start), Offset(leader_end)
+        log_end = Offset(self.log.log_end)
+        move = move_after_out_of_range(log_end=log_end, leader_start=start, leader_end=end)
         if isinstance(move, Truncate):
             self._move(move)
         elif move is not None:
-            self.log.truncate_fully_and_start_at(move.start)
-            self.high_watermark = move.start
-            self._wake_all()
+            try:
+                self.log.truncate_fully_and_start_at(move.start)
+            finally:  # what a full disk refuses of it is tried again
+                self.high_watermark = Offset(max(self.high_watermark, self.log.log_start))
+                self._wake_all()
 
     def _move(self, move: Truncate) -> None:
         before = self.log.log_end

@@ -16,6 +16,7 @@ import trio
 from ottla.broker.errors import BrokerError
 from ottla.broker.ids import BrokerEpoch, BrokerId, TopicPartition
 from ottla.broker.link import BrokerLink
+from ottla.broker.replication.leader_range import leader_range
 from ottla.broker.storage.group_commit import Settling
 from ottla.protocol.kafka.errors import ErrorCode
 from ottla.protocol.kafka.messages.fetch import (
@@ -27,18 +28,9 @@ from ottla.protocol.kafka.messages.fetch import (
     PartitionData,
     ReplicaState,
 )
-from ottla.protocol.kafka.messages.list_offsets import (
-    ListOffsetsPartition,
-    ListOffsetsRequest,
-    ListOffsetsResponse,
-    ListOffsetsTopic,
-)
 from ottla.runtime.interfaces import Address, BytesLike, Events
 
 FETCH_VERSION = 17
-LIST_OFFSETS_VERSION = 9
-EARLIEST = -2
-LATEST = -1
 
 SESSION_ERRORS = frozenset(
     (
@@ -426,10 +418,12 @@ class LeaderFetcher:
                     # A leader sends the first batch whole; this one's length must be damaged.
                     self._fail(partition.tp, "no whole batch")
         except BrokerError as error:
-            self._events.warning(
-                "fetcher.append_failed", partition=str(partition.tp), reason=str(error)
-            )
-            self._fail(partition.tp, error.code.name)
+            self._refused(partition.tp, error)
+
+    def _refused(self, tp: TopicPartition, error: BrokerError) -> None:
+        """The log does not take it, as when its disk is full."""
+        self._events.warning("fetcher.append_failed", partition=str(tp), reason=str(error))
+        self._fail(tp, error.code.name)
 
     def _wait_for_role(self, tp: TopicPartition, reason: str) -> None:
         """The controller told us first: writes with acks=all wait for us, so ask again soon."""
@@ -449,8 +443,13 @@ class LeaderFetcher:
         epoch = partition.leader_epoch
         self._patience.deadline = math.inf  # these requests have timers of their own
         try:
-            start = await self._leader_offset(partition, EARLIEST)
-            end = await self._leader_offset(partition, LATEST)
+            start, end = await leader_range(
+                self._link,
+                self._settings.broker_id,
+                partition.tp,
+                epoch,
+                timeout_s=self._settings.socket_timeout,
+            )
         except OSError as error:
             self._lost(str(error))
             return
@@ -458,30 +457,10 @@ class LeaderFetcher:
         if start is None or end is None or not followed or epoch != partition.leader_epoch:
             self._fail(partition.tp, "OFFSET_OUT_OF_RANGE")
             return
-        partition.on_out_of_range(start, end)
-
-    async def _leader_offset(self, partition: FollowedPartition, timestamp: int) -> int | None:
-        response: ListOffsetsResponse = await self._link.request(
-            ListOffsetsRequest(
-                replica_id=self._settings.broker_id,
-                topics=[
-                    ListOffsetsTopic(
-                        name=partition.tp.topic,
-                        partitions=[
-                            ListOffsetsPartition(
-                                partition_index=partition.tp.partition,
-                                current_leader_epoch=partition.leader_epoch,
-                                timestamp=timestamp,
-                            )
-                        ],
-                    )
-                ],
-            ),
-            version=LIST_OFFSETS_VERSION,
-            timeout_s=self._settings.socket_timeout,
-        )
-        answer = response.topics[0].partitions[0]
-        return answer.offset if answer.error_code == ErrorCode.NONE else None
+        try:
+            partition.on_out_of_range(start, end)
+        except BrokerError as error:
+            self._refused(partition.tp, error)
 
 
 class Fetchers:
