@@ -75,6 +75,7 @@ FOUND = {
     80592: "deleted_records_of_a_broker_that_nobody_waits_for",
     90705: "broker_without_a_directory_was_looked_into",
     90968: "full_disk_refused_a_log_that_begins_where_the_leaders_does",
+    110120: "broker_without_power_came_into_the_isr",
 }
 PLAIN = tuple(range(201, 209))
 

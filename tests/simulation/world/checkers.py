@@ -7,6 +7,7 @@ bytes below their high watermarks, what is committed is on all of the ISR, every
 """
 
 import json
+import math
 import re
 from collections.abc import Callable
 
@@ -131,6 +132,7 @@ class BrokerChecker:
         self._controller_epoch = 0
         self._samples = 0
         self.registered: dict[int, float] = {}  # brokers that are, since when
+        self._cut_at: dict[int, float] = {}  # when brokers lost their power last
         self.tainted: dict[TopicPartition, set[int]] = {}  # lost unsynced bytes while in sync
         self._restarted: dict[TopicPartition, set[int]] = {}  # while in sync, for whatever reason
         self.on_state: list[Callable[[TopicPartition], None]] = []
@@ -191,6 +193,10 @@ class BrokerChecker:
         for suspects in (self.tainted.get(tp), self._restarted.get(tp)):
             if suspects:
                 suspects &= isr
+        for broker in isr.difference(before["isr"] if before is not None else isr):
+            # Taken in for what it had before its power went, which the controller has not heard.
+            if self._cut_at.get(broker, 0.0) > self.registered.get(broker, math.inf):
+                self._taint(tp, broker)
         self._excuse_if_nobody_is_sure(tp)
         copies = self._copies(tp)
         self._check_committed(tp, copies)
@@ -225,11 +231,15 @@ class BrokerChecker:
 
     def note_power_cut(self, broker: int) -> None:
         """`broker` may have lost what it had not synced, wherever it is in sync and written to."""
+        self._cut_at[broker] = trio.current_time()
         for tp, state in self.states.items():
-            excused = tp.topic in self._history.scratch or tp in self._history.unclean
-            if broker in state["isr"] and not excused:
-                self.tainted.setdefault(tp, set()).add(broker)
+            if broker in state["isr"]:
+                self._taint(tp, broker)
                 self._excuse_if_nobody_is_sure(tp)
+
+    def _taint(self, tp: TopicPartition, broker: int) -> None:
+        if tp.topic not in self._history.scratch and tp not in self._history.unclean:
+            self.tainted.setdefault(tp, set()).add(broker)
 
     def note_end(self, node: Node) -> None:
         """A broker that comes back may look like one that lost power, until it left its ISRs once.
