@@ -68,6 +68,7 @@ FOUND = {
     50158: "replica_that_moved_away_stayed_broken",
     50317: "two_copies_and_no_log_after_a_power_cut",
     50726: "replica_that_moved_away_stayed_broken_again",
+    52002: "compaction_was_ahead_of_the_saved_high_watermark",
     60086: "topic_took_the_log_of_one_that_had_its_name",
     61028: "home_of_groups_served_what_its_log_alone_had",
     80212: "log_of_a_member_had_a_hole_behind_a_failed_write",
@@ -75,6 +76,8 @@ FOUND = {
     80592: "deleted_records_of_a_broker_that_nobody_waits_for",
     90705: "broker_without_a_directory_was_looked_into",
     90968: "full_disk_refused_a_log_that_begins_where_the_leaders_does",
+    92009: "assignment_was_handed_out_that_nobody_else_had",
+    93006: "log_ended_below_its_start_on_a_full_disk",
     110120: "broker_without_power_came_into_the_isr",
 }
 PLAIN = tuple(range(201, 209))
