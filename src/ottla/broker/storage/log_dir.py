@@ -61,7 +61,7 @@ class LogManager:
         self.commits = GroupCommit()
         self._lost_dirs: dict[str, str] = {}  # with the reasons
         self._lost_logs: dict[TopicPartition, str] = {}  # in directories that work
-        self._deleted: set[TopicPartition] = set()
+        self._deleted: set[TopicPartition] = set()  # since a directory was lost
         self._owes_logs = False  # logs could not be made for want of space
         self._to_tell: dict[TopicPartition, None] = {}
         self._to_release: list[LogDir | Log] = []
@@ -401,7 +401,8 @@ class LogManager:
         self.futures.drop(tp, now_ms=now_ms, unique=unique, dirs=self._dirs)
         self._doom(self.dir_of(tp), log, unique, now_ms)
         del self._logs[tp]
-        self._deleted.add(tp)
+        if self._lost_dirs:
+            self._deleted.add(tp)
         self._events.info("log.deleted", partition=str(tp))
 
     def discard_offline(self, tp: TopicPartition, *, unique: UUID) -> bool:
