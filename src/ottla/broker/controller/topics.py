@@ -5,9 +5,10 @@ Those that are granted are written, get their leaders at once, and the call retu
 broker has heard of it or the time is up (REQUEST_TIMED_OUT: it may still happen, as in Kafka).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import TypeVar
 from uuid import UUID
 
 import trio
@@ -46,6 +47,9 @@ class MorePartitions:
     assignments: Sequence[Sequence[BrokerId]] | None = None
 
 
+Wish = TypeVar("Wish", NewTopic, MorePartitions)
+
+
 @dataclass(frozen=True, slots=True)
 class TopicOutcome:
     """What became of a wish. `partitions` and `replication_factor` are -1 after an error."""
@@ -80,23 +84,9 @@ class TopicAdmin:
     async def create_topics(
         self, wishes: Sequence[NewTopic], *, timeout_s: float, validate_only: bool
     ) -> list[TopicOutcome]:
-        deadline = trio.current_time() + timeout_s
+        return await self._grant_each(wishes, self._create, timeout_s, validate_only)
 
-        async def step() -> list[TopicOutcome]:
-            outcomes = []
-            for wish in wishes:
-                try:
-                    outcomes.append(await self._create(wish, validate_only=validate_only))
-                except Refused as refusal:
-                    outcomes.append(TopicOutcome(wish.name, refusal.code, refusal.message))
-            return outcomes
-
-        outcomes = await self._reign.submit(step)
-        if validate_only:
-            return outcomes
-        return await self._await_leaders(outcomes, deadline)
-
-    async def _create(self, wish: NewTopic, *, validate_only: bool) -> TopicOutcome:
+    async def _create(self, wish: NewTopic, validate_only: bool) -> TopicOutcome:
         assignment = self._judge(wish)
         topic_id = new_topic_id(self._rng)
         outcome = TopicOutcome(
@@ -178,6 +168,28 @@ class TopicAdmin:
         found = await self._reign.ledger.topics([name], self._reign.observer.topic_fired)
         return name in found and found[name][0].topic_id == topic.topic_id
 
+    async def _grant_each(
+        self,
+        wishes: Sequence[Wish],
+        grant: Callable[[Wish, bool], Awaitable[TopicOutcome]],
+        timeout_s: float,
+        validate_only: bool,
+    ) -> list[TopicOutcome]:
+        """All wishes in one turn of the controller, then the time that their leaders take."""
+        deadline = trio.current_time() + timeout_s
+
+        async def step() -> list[TopicOutcome]:
+            outcomes = []
+            for wish in wishes:
+                try:
+                    outcomes.append(await grant(wish, validate_only))
+                except Refused as refusal:
+                    outcomes.append(TopicOutcome(wish.name, refusal.code, refusal.message))
+            return outcomes
+
+        outcomes = await self._reign.submit(step)
+        return outcomes if validate_only else await self._await_leaders(outcomes, deadline)
+
     async def _await_leaders(
         self, outcomes: list[TopicOutcome], deadline: float
     ) -> list[TopicOutcome]:
@@ -211,21 +223,9 @@ class TopicAdmin:
     async def create_partitions(
         self, wishes: Sequence[MorePartitions], *, timeout_s: float, validate_only: bool
     ) -> list[TopicOutcome]:
-        deadline = trio.current_time() + timeout_s
+        return await self._grant_each(wishes, self._grow, timeout_s, validate_only)
 
-        async def step() -> list[TopicOutcome]:
-            outcomes = []
-            for wish in wishes:
-                try:
-                    outcomes.append(await self._grow(wish, validate_only=validate_only))
-                except Refused as refusal:
-                    outcomes.append(TopicOutcome(wish.name, refusal.code, refusal.message))
-            return outcomes
-
-        outcomes = await self._reign.submit(step)
-        return outcomes if validate_only else await self._await_leaders(outcomes, deadline)
-
-    async def _grow(self, wish: MorePartitions, *, validate_only: bool) -> TopicOutcome:
+    async def _grow(self, wish: MorePartitions, validate_only: bool) -> TopicOutcome:
         ledger = self._reign.ledger
         fired = self._reign.observer.topic_fired
         found = (await ledger.topics([wish.name], fired)).get(wish.name)
