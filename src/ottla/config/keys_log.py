@@ -234,7 +234,7 @@ LOG = table(
         "num.recovery.threads.per.data.dir",
         _T.INT,
         1,
-        "Logs of one directory that are recovered at the same time after a crash.",
+        "Threads that open a directory's logs at a start; logs checked at a time after a crash.",
         at_least(1),
         update=_LIVE,
     ),

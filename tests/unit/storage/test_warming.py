@@ -1,10 +1,12 @@
-"""A start whose disk is slow to answer: threads ask ahead of whoever opens the logs."""
+"""A start opens logs beside the loop; where the disk is slow to answer, threads ask ahead."""
 
+import pytest
 import trio
 import trio.testing
 
 from ottla.broker.ids import TopicPartition
-from ottla.broker.storage.dir_loading import PROGRESS_EVERY_S
+from ottla.broker.storage import dir_loading
+from ottla.broker.storage.dir_loading import LOGS_PER_CALL, PROGRESS_EVERY_S
 from ottla.broker.storage.log_config import LogConfig
 from ottla.broker.storage.log_dir import LogManager
 from ottla.runtime.memory import MemoryDisk, RecordingEvents
@@ -15,30 +17,33 @@ COUNT = 120
 
 
 class ColdDisk(MemoryDisk):
-    """Every directory that is listed for the first time takes `wait_s`; on a thread, nobody's."""
+    """Every directory that is listed for the first time takes `wait_s`, of the loop or a thread."""
 
-    def __init__(self, clock: trio.testing.MockClock, wait_s: float) -> None:
+    def __init__(self, wait_s: float) -> None:
         super().__init__()
-        self._clock = clock
         self._wait_s = wait_s
         self._warm: set[str] = set()
-        self._is_beside = False
+        self._owed_s: float | None = None  # by the call that a thread makes
+        self.held_s = 0.0  # how long the loop was
 
     async def beside(self, call):
-        await trio.sleep(self._wait_s)
-
         def made():
-            self._is_beside = True
+            self._owed_s = 0.0
             try:
-                return call()
+                return call(), self._owed_s
             finally:
-                self._is_beside = False
+                self._owed_s = None
 
-        return await super().beside(made)
+        result, owed_s = await super().beside(made)
+        await trio.sleep(owed_s)
+        return result
 
     def list_dir(self, path: str) -> list[str]:
-        if path not in self._warm and not self._is_beside:
-            self._clock.jump(self._wait_s)
+        if path not in self._warm:
+            if self._owed_s is None:
+                self.held_s += self._wait_s
+            else:
+                self._owed_s += self._wait_s
         self._warm.add(path)
         return super().list_dir(path)
 
@@ -47,8 +52,8 @@ class ColdDisk(MemoryDisk):
         self._wait_s = wait_s
 
 
-async def stopped(clock: trio.testing.MockClock, *, clean: bool) -> ColdDisk:
-    disk = ColdDisk(clock, 0.0)
+async def stopped(*, clean: bool) -> ColdDisk:
+    disk = ColdDisk(0.0)
     logs = LogManager(disk, ["/d"], events=RecordingEvents())
     await logs.load(lambda _: CONFIG, now_ms=NOW_MS)
     for number in range(COUNT):
@@ -59,45 +64,74 @@ async def stopped(clock: trio.testing.MockClock, *, clean: bool) -> ColdDisk:
     return disk
 
 
-async def load(disk: ColdDisk) -> tuple[LogManager, RecordingEvents, float]:
+async def load(disk: ColdDisk, *, threads: int = 1) -> tuple[LogManager, RecordingEvents, float]:
     events = RecordingEvents()
     logs = LogManager(disk, ["/d"], events=events)
     began = trio.current_time()
-    await logs.load(lambda _: CONFIG, now_ms=NOW_MS)
+    await logs.load(lambda _: CONFIG, now_ms=NOW_MS, threads=threads)
     return logs, events, trio.current_time() - began
+
+
+@pytest.mark.parametrize("clean", [True, False])
+async def test_the_loop_waits_for_no_log_that_is_opened(
+    autojump_clock: trio.testing.MockClock, clean: bool
+) -> None:
+    disk = await stopped(clean=clean)
+    disk.cool(0.1)
+    logs, events, _ = await load(disk)
+    assert len(logs.logs) == COUNT
+    assert all(log.log_end == 1 for log in logs.logs.values())
+    assert not events.named("log.load_failed")
+    assert disk.held_s == 0.0
 
 
 async def test_a_slow_disk_is_asked_many_questions_at_a_time(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    for clean in (True, False):
-        disk = await stopped(autojump_clock, clean=clean)
-        disk.cool(0.1)
-        logs, events, took = await load(disk)
-        assert len(logs.logs) == COUNT
-        assert all(log.log_end == 1 for log in logs.logs.values())
-        assert took < COUNT * 0.1 / 4
-        assert not events.named("log.load_failed")
+    disk = await stopped(clean=True)
+    disk.cool(0.1)
+    _, _, took = await load(disk)
+    assert took < COUNT * 0.1 / 3
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+async def test_so_many_threads_open_logs_of_a_directory(
+    autojump_clock: trio.testing.MockClock, threads: int
+) -> None:
+    # Too fast for anybody to be sent ahead.
+    disk = await stopped(clean=True)
+    disk.cool(0.0005)
+    _, _, took = await load(disk, threads=threads)
+    runs = -(-COUNT // LOGS_PER_CALL)
+    assert took == pytest.approx(-(-runs // threads) * LOGS_PER_CALL * 0.0005, rel=0.2)
 
 
 async def test_a_disk_that_answers_at_once_is_not_asked_twice(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    disk = await stopped(autojump_clock, clean=True)
+    disk = await stopped(clean=True)
     disk.cool(0.0001)
     _, _, took = await load(disk)
     assert took < COUNT * 0.0001 + 0.1
 
 
-async def test_progress_is_told_while_logs_are_opened(
+async def test_progress_is_told_by_the_clock_while_logs_are_opened(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    disk = await stopped(autojump_clock, clean=True)
-    disk.cool(3.0)
+    disk = await stopped(clean=True)
+    disk.cool(1.0)
     _, events, took = await load(disk)
-    told = events.named("logs.loading")
-    assert len(told) >= took // (2 * PROGRESS_EVERY_S) > 0
-    assert [each.fields["count"] for each in told] == [COUNT] * len(told)
-    assert [each.fields["loaded"] for each in told] == sorted(
-        each.fields["loaded"] for each in told
-    )
+    told = [each.fields for each in events.named("logs.loading")]
+    assert len(told) >= took // PROGRESS_EVERY_S - 1 > 10
+    assert len({each["loaded"] for each in told}) >= 10
+    assert [each["count"] for each in told] == [COUNT] * len(told)
+    assert [each["loaded"] for each in told] == sorted(each["loaded"] for each in told)
+
+
+async def test_progress_is_told_by_the_count_where_it_is_quick(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dir_loading, "PROGRESS_EVERY_LOGS", 48)
+    disk = await stopped(clean=True)
+    _, events, _ = await load(disk)
+    assert [each.fields["loaded"] for each in events.named("logs.loading")] == [48, 96]

@@ -2,13 +2,13 @@
 
 import trio
 
+from ottla.broker.storage.notes import replay
 from ottla.broker.storage.recovery import (
     WORTH_A_WORKER_BYTES,
     Recovered,
     RecoveryOrder,
     bytes_to_check,
     recover,
-    replay,
 )
 from ottla.runtime.interfaces import Disk, Events, Worker
 

@@ -116,6 +116,15 @@ class Found(NamedTuple):
     kind: Kind
 
 
+class Opening(NamedTuple):
+    """How a log's files are to be taken: see `Log.open`. `name` of its directory, where that is not
+    the partition's."""
+
+    clean: bool
+    recovered: bool = False
+    name: str | None = None
+
+
 def deletion_name(tp: TopicPartition, unique: UUID) -> str:
     """What the directory of a log on its way out is called."""
     suffix = f"-{tp.partition}.{unique.hex}-delete"
@@ -250,8 +259,11 @@ class LogDir:
             self._disk.replace(f"{self.path}/{META}", encode_meta(meta))
             self.meta = meta
 
-    def find_logs(self) -> list[Found]:
-        """The partitions' directories in here. A copy of what is here already is on its way out."""
+    def find_logs(self, events: Events) -> list[Found]:
+        """The partitions' directories in here. A copy of what is here already is on its way out.
+
+        It changes nothing, and may be done beside the loop; `events` are told of strangers.
+        """
         found: list[Found] = []
         current: set[TopicPartition] = set()
         for name in self._disk.list_dir(self.path):
@@ -265,7 +277,7 @@ class LogDir:
             elif match := _FUTURE_NAME.fullmatch(name):
                 found.append(Found(name, _partition_of(match), Kind.FUTURE))
             elif not name.startswith("."):  # `.coordinator` is the embedded coordinator's
-                self._events.warning("log_dir.stranger_found", dir=self.path, name=name)
+                events.warning("log_dir.stranger_found", dir=self.path, name=name)
         seen: set[TopicPartition | None] = set(current)
         for at, each in enumerate(found):
             if each.kind is Kind.FUTURE:
@@ -282,35 +294,39 @@ class LogDir:
             if (match := _LOG_NAME.fullmatch(name) or _FUTURE_NAME.fullmatch(name))
         }
 
-    def open_log(
-        self,
-        tp: TopicPartition,
-        config: LogConfig,
-        *,
-        now_ms: int,
-        clean: bool,
-        recovered: bool = False,
-        name: str | None = None,
+    def open_log(self, tp: TopicPartition, config: LogConfig, *, now_ms: int, how: Opening) -> Log:
+        """Open a log, or make it, and keep it. OSError, CorruptLog."""
+        log = self.read_log(tp, config, now_ms=now_ms, how=how, events=self._events)
+        self.take_in(log)
+        return log
+
+    def read_log(
+        self, tp: TopicPartition, config: LogConfig, *, now_ms: int, how: Opening, events: Events
     ) -> Log:
-        """`name` of its directory, where that is not the partition's. OSError, CorruptLog."""
-        log = Log.open(
+        """Open the files of a log and nothing else: beside the loop, while nobody else looks at
+        them. OSError, CorruptLog.
+        """
+        return Log.open(
             self._disk,
-            f"{self.path}/{name or tp}",
+            f"{self.path}/{how.name or tp}",
             tp,
             config,
             now_ms=now_ms,
-            clean=clean,
-            recovered=recovered,
+            clean=how.clean,
+            recovered=how.recovered,
             recovery_point=self.recovery_points.get(tp, 0),
             log_start=self.log_starts.get(tp, 0),
-            events=self._events,
+            events=events,
             owner=self,
         )
+
+    def take_in(self, log: Log) -> None:
+        """Keep what `read_log` has opened."""
+        tp = log.tp
         log.cleaned_end = min(self.cleaner_offsets.get(tp, 0), log.log_end)
         self._generation += 1
         self.logs[tp] = log
         self.offline.discard(tp)
-        return log
 
     def discard(self, tp: TopicPartition, unique: UUID) -> None:
         """Remove a log that is offline. OSError: it is still there."""
@@ -510,5 +526,6 @@ __all__ = [
     "LogDirInUse",
     "LogDirKeeper",
     "Meta",
+    "Opening",
     "deletion_name",
 ]

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from ottla.broker.errors import InvalidTopic, KafkaStorageError, LogDirNotFound
 from ottla.broker.ids import TopicPartition
-from ottla.broker.storage.directory import LogDir
+from ottla.broker.storage.directory import LogDir, Opening
 from ottla.broker.storage.log import Log
 from ottla.runtime.interfaces import Disk, Events
 
@@ -60,7 +60,8 @@ class FutureLogs:
             raise InvalidTopic(f"{tp}: the name is too long for a second directory")
         self.settle_name(current)
         try:
-            log = log_dir.open_log(tp, current.config, now_ms=now_ms, clean=True, name=name)
+            how = Opening(clean=True, name=name)
+            log = log_dir.open_log(tp, current.config, now_ms=now_ms, how=how)
             log.cleaned_end = 0
             if current.topic_id is not None:
                 log.set_topic_id(current.topic_id)

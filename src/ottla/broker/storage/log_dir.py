@@ -19,6 +19,7 @@ from ottla.broker.storage.directory import (
     LogDir,
     LogDirInUse,
     Meta,
+    Opening,
     deletion_name,
 )
 from ottla.broker.storage.future_logs import FutureLogs
@@ -171,7 +172,8 @@ class LogManager:
                 is_checked = await check_beside(self._disk, order, worker, events)
             if tp not in log_dir.offline or log_dir.failure is not None:
                 return
-            log = log_dir.open_log(tp, config, now_ms=now_ms, clean=False, recovered=is_checked)
+            how = Opening(clean=False, recovered=is_checked)
+            log = log_dir.open_log(tp, config, now_ms=now_ms, how=how)
         except OSError as error:
             if not isinstance(error, FileNotFoundError):  # it was deleted meanwhile
                 log_dir.note_error("mending", error, where=f"{log_dir.path}/{tp}")
@@ -363,7 +365,7 @@ class LogManager:
                 # A copy whose log is gone for good: of a topic that is made anew, as it is new.
                 self.futures.drop(tp, now_ms=now_ms, unique=UUID(int=now_ms), dirs=self._dirs)
                 clean = tp not in log_dir.offline or log_dir.was_clean
-                log = log_dir.open_log(tp, config, now_ms=now_ms, clean=clean)
+                log = log_dir.open_log(tp, config, now_ms=now_ms, how=Opening(clean))
                 self._logs[tp] = log
                 self._deleted.discard(tp)
             if topic_id is not None and log.topic_id is None:

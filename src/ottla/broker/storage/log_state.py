@@ -101,6 +101,10 @@ class LogState:
         self.flush_error: KafkaStorageError | None = None  # of the last flush
         self.is_closed = False
 
+    def report_to(self, events: Events) -> None:
+        """From now on tell `events`, which name the partition."""
+        self._events = events
+
     # --- what it is ---
 
     @property

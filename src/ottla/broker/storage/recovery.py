@@ -5,14 +5,15 @@ Whoever opens the log then scans nothing, and still knows how little of it is on
 Small logs are checked where they are opened: a process costs more than they do.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from ottla.broker.storage import files
 from ottla.broker.storage.loading import Loaded, Loader
 from ottla.broker.storage.log_config import LogConfig
+from ottla.broker.storage.notes import Note, Notes
 from ottla.broker.storage.segment import CorruptLog
-from ottla.runtime.interfaces import Disk, Events
+from ottla.runtime.interfaces import Disk
 
 WORTH_A_WORKER_BYTES = 16 << 20
 
@@ -32,11 +33,11 @@ class RecoveryOrder:
 class Recovered:
     """What came of it. `error` is the disk's or the log's, and opening the log will meet it again.
 
-    `notes` are (level, event, fields) for the event log.
+    `notes` are for the event log.
     """
 
     bytes_cut: int
-    notes: list[tuple[str, str, dict[str, object]]]
+    notes: list[Note]
     error: OSError | CorruptLog | None = None
 
 
@@ -58,7 +59,7 @@ def bytes_to_check(disk: Disk, directory: str, recovery_point: int) -> int:
 
 def recover(disk: Disk, order: RecoveryOrder) -> Iterator[Recovered]:
     """For a worker: check one log. A single step."""
-    notes = _Notes()
+    notes = Notes()
     loader = Loader(disk, order.directory, order.config, now_ms=order.now_ms, events=notes)
     try:
         loaded = loader.load(
@@ -87,46 +88,10 @@ def _leave(disk: Disk, directory: str, loaded: Loaded) -> None:
             segment.close()
 
 
-@dataclass(slots=True)
-class _Notes:
-    """Events, kept until somebody can log them."""
-
-    noted: list[tuple[str, str, dict[str, object]]] = field(default_factory=list)
-
-    def debug(self, event: str, **fields: object) -> None:
-        self.noted.append(("debug", event, fields))
-
-    def info(self, event: str, **fields: object) -> None:
-        self.noted.append(("info", event, fields))
-
-    def warning(self, event: str, **fields: object) -> None:
-        self.noted.append(("warning", event, fields))
-
-    def error(self, event: str, **fields: object) -> None:
-        self.noted.append(("error", event, fields))
-
-    def bind(self, **fields: object) -> Events:
-        del fields  # whoever logs them binds its own
-        return self
-
-
-def replay(notes: list[tuple[str, str, dict[str, object]]], events: Events) -> None:
-    """Log what the worker noted."""
-    write: dict[str, Callable[..., None]] = {
-        "debug": events.debug,
-        "info": events.info,
-        "warning": events.warning,
-        "error": events.error,
-    }
-    for level, event, fields in notes:
-        write[level](event, **fields)
-
-
 __all__ = [
     "WORTH_A_WORKER_BYTES",
     "Recovered",
     "RecoveryOrder",
     "bytes_to_check",
     "recover",
-    "replay",
 ]
