@@ -28,6 +28,7 @@ from ottla.runtime.interfaces import Address, Events, WallClock
 if TYPE_CHECKING:
     from ottla.broker.api.fetch_sessions import FetchSessions
     from ottla.broker.api.registry import Registry
+    from ottla.broker.api.repeated_fetch import KnownFetch
     from ottla.broker.controller.controller import Controller
     from ottla.broker.ensemble.client import EnsembleClient
     from ottla.broker.groups.home import GroupHome
@@ -122,12 +123,16 @@ class Services:
 
 @dataclass(slots=True)
 class ConnectionContext:
-    """What is the same for all requests of one connection."""
+    """What is the same for all requests of one connection.
+
+    last_fetch: see `repeated_fetch`.
+    """
 
     services: Services
     listener_name: str
     peer: Address
     client_software: tuple[str, str] | None = None  # name, version; KIP-511
+    last_fetch: "KnownFetch | None" = None
 
 
 @dataclass(slots=True)

@@ -32,6 +32,7 @@ from ottla.broker.api.api_versions import versions_response
 from ottla.broker.api.plain_produce import PutOff, plain_produces
 from ottla.broker.api.produce import replicating
 from ottla.broker.api.registry import Registry
+from ottla.broker.api.repeated_fetch import FRAME_BYTES_MIN, RepeatedFetches
 from ottla.broker.errors import BrokerError
 from ottla.protocol.kafka import codec
 from ottla.protocol.kafka.api_keys import ApiKey
@@ -161,6 +162,7 @@ class Dispatcher:
             for version in range(first, last + 1):
                 self._routes[api.key << 16 | version] = _route(api, version)
 
+        self._fetches = RepeatedFetches()
         self._plain = plain_produces(services)
         self.put_off: Callable[[memoryview], PutOff | None] = _handled_now
         if self._plain is not None:
@@ -222,7 +224,11 @@ class Dispatcher:
             route = self._routes.get(key << 16 | version)
             if route is None:
                 return self._unserved(key, version, correlation_id)
-        request = route.decode(version, frame, body)
+        request = None
+        if key == ApiKey.FETCH and len(frame) >= FRAME_BYTES_MIN:
+            request = self._fetches.decode(connection, version, frame, body)
+        if request is None:
+            request = route.decode(version, frame, body)
         ctx = RequestContext(version, correlation_id, client_id, now, connection, self._services)
         if route.is_async:
             return Later(self, route, request, ctx, None)
@@ -237,6 +243,10 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001  the boundary, see `failure`
             return self.failure(route, request, ctx, error)
         return Later(self, route, request, ctx, answer)
+
+    def forget(self, connection: ConnectionContext) -> None:
+        """The connection has ended."""
+        self._fetches.forget(connection)
 
     def failure(
         self, route: _Route, request: Message, ctx: RequestContext, error: Exception

@@ -18,6 +18,7 @@ import trio
 
 from ottla.broker.api.api import Api, Parked, RequestContext
 from ottla.broker.api.fetch_sessions import (
+    ANY_LIMIT,
     FINAL_EPOCH,
     INITIAL_EPOCH,
     NO_SESSION,
@@ -27,6 +28,7 @@ from ottla.broker.api.fetch_sessions import (
     Key,
 )
 from ottla.broker.api.leaders import current_leader, leader_endpoints
+from ottla.broker.api.repeated_fetch import KnownFetch
 from ottla.broker.errors import BrokerError, InconsistentTopicId, UnknownTopicId
 from ottla.broker.ids import ZERO_TOPIC_ID, BrokerId, Offset, TopicPartition
 from ottla.broker.replication.read_replica import RACK_AWARE, choose_in_rack
@@ -100,9 +102,25 @@ class _Fetch:
         is_urgent = False
         gathered = 0
         results: list[tuple[FetchedPartition, PartitionData]] = []
-        self._watched = []
+        is_follower = self._replica_id >= 0
+        watched = self._watched = []
         for asked in self._asked:
-            if asked.changes != UNREAD and self._is_unchanged(asked, now):
+            partition = asked.partition
+            # Would a reading find what the last one found, which was no records?
+            if (
+                partition is not None
+                and partition.changes == asked.changes
+                and partition.log.log_start == asked.found_log_start
+                and (
+                    asked.found_limit == ANY_LIMIT
+                    or (gathered and min(left, asked.max_bytes) <= asked.found_limit)
+                )
+                and (
+                    not is_follower
+                    or partition.note_idle_fetch(self._replica_id, self._replica_epoch, now)
+                )
+            ):
+                watched.append((partition, asked.changes))
                 if asked.found is not None:
                     results.append((asked, asked.found))
                 continue
@@ -173,22 +191,6 @@ class _Fetch:
         self.disarm()
         return self.answer(now, final=now >= self._deadline)
 
-    def _is_unchanged(self, asked: FetchedPartition, now: float) -> bool:
-        """Whether a reading would find what the last one found, which was no records."""
-        partition = asked.partition
-        assert partition is not None
-        if (
-            partition.changes != asked.changes
-            or partition.log.log_start != asked.found_log_start
-            or (
-                self._replica_id >= 0
-                and not partition.note_idle_fetch(self._replica_id, self._replica_epoch, now)
-            )
-        ):
-            return False
-        self._watched.append((partition, asked.changes))
-        return True
-
     def _read(
         self, asked: FetchedPartition, max_bytes: int, at_least_one: bool, now: float
     ) -> tuple[PartitionData, "FetchInfo | None"]:
@@ -246,11 +248,14 @@ class _Fetch:
             data.diverging_epoch = EpochEndOffset(
                 epoch=info.diverging[0], end_offset=info.diverging[1]
             )
-        elif not info.records and asked.fetch_offset >= self._end(partition, info):
-            asked.partition = partition
-            asked.changes = partition.changes
-            asked.found = data
-            asked.found_log_start = info.log_start
+        elif not info.records:
+            is_end = asked.fetch_offset >= self._end(partition, info)
+            if is_end or (self._replica_id < 0 and not at_least_one):
+                asked.partition = partition
+                asked.changes = partition.changes
+                asked.found = data
+                asked.found_log_start = info.log_start
+                asked.found_limit = ANY_LIMIT if is_end else max_bytes
         return data, info
 
     def _redirection(self, partition: "Partition", asked: FetchedPartition) -> PartitionData | None:
@@ -354,7 +359,11 @@ class _Fetch:
         return response
 
 
-def handle(request: FetchRequest, ctx: RequestContext) -> FetchResponse | Parked:
+def handle(request: FetchRequest | KnownFetch, ctx: RequestContext) -> FetchResponse | Parked:
+    if isinstance(request, KnownFetch):
+        plain = request.request
+        fetch = _Fetch(plain, request.asked, None, ctx)
+        return fetch.answer(ctx.now, final=plain.max_wait_ms <= 0) or fetch
     uses_ids = ctx.api_version >= IDS_SINCE
     asked = _asked(request, uses_ids)
     sessions = ctx.services.fetch_sessions

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ottla.protocol.kafka.messages.fetch import PartitionData
 
 UNREAD = -1
+ANY_LIMIT = 1 << 62  # of bytes: there was nothing at all
 
 EVICTION_S = 120.0  # Kafka's `min.incremental.fetch.session.eviction.ms`
 
@@ -46,7 +47,9 @@ class FetchedPartition:
     """What one client asks of one partition, and what it was told last.
 
     changes: those of `partition` when a reading found nothing behind `fetch_offset`, or UNREAD;
-    while both stand, another reading would find the same: `found`, None once the client knows it.
+    while both stand, another reading would find the same: `found`, None once the client of a
+    session knows it. found_limit: of how many bytes there was nothing, where not even one batch was
+    wanted whatever its size; ANY_LIMIT at the end.
     """
 
     __slots__ = (
@@ -54,6 +57,7 @@ class FetchedPartition:
         "current_leader_epoch",
         "fetch_offset",
         "found",
+        "found_limit",
         "found_log_start",
         "high_watermark",
         "index",
@@ -88,6 +92,7 @@ class FetchedPartition:
         self.partition: Partition | None = None
         self.found: PartitionData | None = None
         self.found_log_start = -1
+        self.found_limit = ANY_LIMIT
 
 
 Key = tuple[Topic, int]

@@ -167,6 +167,7 @@ class Connection:
         finally:
             self._disarm()
             self._stream.close()
+            self._dispatcher.forget(self._context)
             if self._share is not None:
                 self._share.close()
 
