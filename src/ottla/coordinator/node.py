@@ -18,7 +18,14 @@ import trio
 
 from ottla.coordinator.circle import Circle
 from ottla.coordinator.consensus.core import Consensus
-from ottla.coordinator.consensus.values import NotLeader, Persist, Position, Snapshot, Timing
+from ottla.coordinator.consensus.values import (
+    Actions,
+    NotLeader,
+    Persist,
+    Position,
+    Snapshot,
+    Timing,
+)
 from ottla.coordinator.elections import Elections
 from ottla.coordinator.figures import consensus_figures
 from ottla.coordinator.leading import Leading
@@ -355,7 +362,16 @@ class Node:
         self._turn_due = False
         self._turns.began()
         self._hand_requests_on()
-        actions = core.actions(now)
+        while self._carry_out(core.actions(now)) and self._turns.sync_at_once():
+            now = trio.current_time()
+        if core.leadership is not None and core.leadership.owes_news:
+            self._turns.want_later()
+        if self._to_apply:
+            self._apply(now)
+        self._notice(now)
+
+    def _carry_out(self, actions: Actions) -> bool:
+        """What the core asks for; whether anything was written."""
         if actions.persist is not None:
             self._persist(actions.persist)
         if self._peers is not None:
@@ -363,15 +379,11 @@ class Node:
             for member, message in actions.send:
                 self._peers.send(member, message)
             self._peers.flush()
-            if core.leadership is not None and core.leadership.owes_news:
-                self._turns.want_later()
         if actions.snapshots_wanted:
             self._snapshots.offer_soon()
         if actions.apply:
             self._to_apply.extend(actions.apply)
-        if self._to_apply:
-            self._apply(now)
-        self._notice(now)
+        return actions.persist is not None
 
     def _hand_requests_on(self) -> None:
         """Decided requests to the log, undecided ones to whoever decides them."""
@@ -408,7 +420,6 @@ class Node:
 
     def _persist(self, persist: Persist) -> None:
         self._store.write(persist)
-        self._turns.want_sync()
         if persist.snapshot is not None:
             at = persist.snapshot.at
             self._events.info("ensemble.snapshot_installed", zxid=f"{at.zxid:#x}", index=at.index)
@@ -538,7 +549,7 @@ class Node:
             self._answer_read(message.tag, sender)
         elif isinstance(message, ReadIndexReply):
             self._requests.reads.told(message.tag, message.commit, self._applied.index)
-        self._turns.want()
+        self._turns.want_gathered()
 
     def _on_received(self) -> None:
         """What the core was told takes effect at once; requests wait for others of this turn."""

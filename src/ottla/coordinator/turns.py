@@ -1,15 +1,20 @@
 """When a member takes a turn, and when it syncs: a group commit with as few switches as it takes.
 
 A turn writes what was asked for since the last one, and one sync covers all writes before it. One
-task does both, one behind the other, so that a lone write costs no switch between them. While it
-waits for a sync, turns are taken beside it: the other members wait for what they bring. One member
-alone has nobody to tell: its requests gather until the sync has ended, and are one write then. A
-member may also sync where it stands, if that takes no time to speak of (`loop_syncs`).
+task does both, one behind the other. While it waits for a sync, turns are taken beside it: the
+other members wait for what they bring. One member alone has nobody to tell: its requests gather
+until the sync has ended, and are one write then.
+
+What the loop's look at its sockets brought gets its turn right behind that look, without a switch
+to a task. A turn syncs where it stands, if that takes no time to speak of (`loop_syncs`), and
+answers what it has written.
 """
 
 from collections.abc import Awaitable, Callable
 
 import trio
+
+from ottla.runtime.readiness import behind_looks
 
 
 class Turns:
@@ -17,9 +22,9 @@ class Turns:
 
     __slots__ = (
         "_beside",
+        "_failure",
         "_idle",
         "_is_alone",
-        "_is_at_once",
         "_is_later_wanted",
         "_is_sync_wanted",
         "_is_syncing",
@@ -38,7 +43,9 @@ class Turns:
         *,
         is_alone: bool,
     ) -> None:
-        """`turn()` calls `began`; `sync()` makes durable what was written before the call.
+        """`turn()` calls `began`, and `sync_at_once` when it has written something.
+
+        `sync()` makes durable what was written before the call.
 
         `sync_here()` does so at once, or says that it should not.
         """
@@ -50,7 +57,7 @@ class Turns:
         self._is_sync_wanted = False
         self._is_syncing = False
         self._idle = trio.lowlevel.ParkingLot()  # the one task, when there is nothing to do
-        self._is_at_once = False  # within `take_at_once`
+        self._failure: BaseException | None = None  # of a turn behind a look; `run` raises it
         self._is_later_wanted = False
         self._later = trio.lowlevel.ParkingLot()  # the third, when there is nothing to wait for
         self._beside = trio.lowlevel.ParkingLot()  # the other, when that one does it
@@ -58,17 +65,33 @@ class Turns:
     def want(self) -> None:
         """A turn as soon as the loop comes to it."""
         self._is_wanted = True
+        self._wake()
+
+    def _wake(self) -> None:
         if self._is_syncing:
             self._beside.unpark()
         else:
             self._idle.unpark()
 
     def want_gathered(self) -> None:
-        """As `want`; but if nobody else waits for it, it may wait until a sync has ended."""
-        if self._is_syncing and self._is_alone:
-            self._is_wanted = True
-        elif not self._is_wanted:
-            self.want()
+        """As `want`, together with what others still bring; at the latest behind this look.
+
+        If nobody else waits for it, it may wait until a sync has ended.
+        """
+        if self._is_wanted:
+            return
+        self._is_wanted = True
+        if not ((self._is_syncing and self._is_alone) or behind_looks(self._take_gathered)):
+            self._wake()
+
+    def _take_gathered(self) -> None:
+        if not self._is_wanted or self._failure is not None:
+            return
+        try:
+            self._turn()
+        except BaseException as error:  # noqa: BLE001  `run` raises it, where it is waited for
+            self._failure = error
+            self._idle.unpark()
 
     def want_later(self) -> None:
         """A turn within the time of `run_later`, if there is none before, and another if so."""
@@ -80,23 +103,19 @@ class Turns:
         """A turn begins, whoever takes it: all that was wanted is done by it."""
         self._is_wanted = False
 
-    def want_sync(self) -> None:
-        """Something was written."""
+    def sync_at_once(self) -> bool:
+        """Something was written: whether it is durable already. Raises what a sync raises."""
+        if not self._is_syncing and self._sync_here():
+            self._is_sync_wanted = False
+            return True
         self._is_sync_wanted = True
-        if not (self._is_syncing or self._is_at_once):
+        if not self._is_syncing:
             self._idle.unpark()
+        return False
 
     def take_at_once(self) -> None:
-        """A turn now, and the sync behind it if that may be here. Raises what these raise."""
-        self._is_at_once = True
+        """A turn now. Raises what it raises."""
         self._turn()
-        self._is_at_once = False
-        if self._is_sync_wanted and not self._is_syncing:
-            if self._sync_here():
-                self._is_sync_wanted = False
-                self._turn()
-            else:
-                self._idle.unpark()
 
     async def run(self) -> None:
         """The turns, and the syncs behind them. Raises what these raise."""
@@ -114,6 +133,8 @@ class Turns:
                 self._turn()
             elif not self._is_wanted:
                 await self._idle.park()
+                if self._failure is not None:
+                    raise self._failure
 
     async def run_beside(self) -> None:
         """The turns during a sync. Raises what these raise."""

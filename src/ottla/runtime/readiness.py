@@ -37,12 +37,13 @@ class Readers:
     """The sockets of one run of the loop that wait for bytes. Invariant: a descriptor is registered
     with the poller exactly while it is in `_waiting`."""
 
-    __slots__ = ("_after", "_is_looking", "_poller", "_waiting")
+    __slots__ = ("_after", "_behind", "_is_looking", "_is_serving", "_poller", "_waiting")
 
     def __init__(self) -> None:
         self._poller = select.epoll()
-        self._is_looking = False
+        self._is_looking = self._is_serving = False
         self._after: list[Callable[[], None]] = []
+        self._behind: list[Callable[[], None]] = []
         self._waiting: dict[int, _Waiting] = {}
 
     @classmethod
@@ -102,6 +103,7 @@ class Readers:
             while True:
                 await trio.lowlevel.wait_readable(poller.fileno())
                 served = 0
+                self._is_serving = True
                 for _ in range(LOOKS):
                     events = poller.poll(0, BATCH - served)
                     if not events:
@@ -114,6 +116,9 @@ class Readers:
                     served += len(events)
                     if served >= BATCH or len(events) == 1:
                         break  # one alone is served as well by the next turn
+                while self._behind:
+                    self._behind.pop(0)()
+                self._is_serving = False
         finally:
             poller.close()
 
@@ -122,6 +127,12 @@ class Readers:
         if self._is_looking:
             self._after.append(function)
         return self._is_looking
+
+    def call_behind_looks(self, function: Callable[[], None]) -> bool:
+        """See `behind_looks`."""
+        if self._is_serving:
+            self._behind.append(function)
+        return self._is_serving
 
     def _look_at(self, events: list[tuple[int, int]]) -> None:
         """Serve ready sockets, then settle what their owners put off."""
@@ -165,6 +176,12 @@ def after_look(function: Callable[[], None]) -> bool:
     return readers is not None and readers.call_after_look(function)
 
 
+def behind_looks(function: Callable[[], None]) -> bool:
+    """As `after_look`, but once for all looks before other tasks run. It must not raise."""
+    readers = _READERS.get()
+    return readers is not None and readers.call_behind_looks(function)
+
+
 async def receive_each(
     stream: Stream,
     buffer: Callable[[], memoryview],
@@ -181,4 +198,14 @@ async def receive_each(
     return False
 
 
-__all__ = ["BATCH", "LOOKS", "SETTLES", "WAITS", "Readers", "Ready", "after_look", "receive_each"]
+__all__ = [
+    "BATCH",
+    "LOOKS",
+    "SETTLES",
+    "WAITS",
+    "Readers",
+    "Ready",
+    "after_look",
+    "behind_looks",
+    "receive_each",
+]

@@ -1,7 +1,8 @@
 """When a member takes its turns and syncs (`coordinator.turns`)."""
 
 import contextlib
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import trio
@@ -9,6 +10,7 @@ import trio.testing
 from trio.testing import wait_all_tasks_blocked
 
 from ottla.coordinator.turns import Turns
+from ottla.runtime.readiness import Readers
 
 
 class Member:
@@ -21,15 +23,19 @@ class Member:
         self.taken = 0
         self.synced = 0
         self.to_write = 0  # turns that will write something
+        self.fails = False
         self.to_go_on = 0  # turns that will leave something for the next
         self._ended = trio.Event()
 
     def _turn(self) -> None:
         self.turns.began()
         self.taken += 1
-        if self.to_write:
+        if self.fails:
+            raise OSError("the disk is gone")
+        while self.to_write:
             self.to_write -= 1
-            self.turns.want_sync()
+            if not self.turns.sync_at_once():
+                break
         if self.to_go_on:
             self.to_go_on -= 1
             self.turns.want()
@@ -133,15 +139,61 @@ async def test_a_member_alone_syncs_where_it_stands_when_it_may() -> None:
         member.to_write = 2
         member.turns.want_gathered()
         await wait_all_tasks_blocked()
-        # The turn behind each sync may write, too: it applies, and decides what waited.
-        assert (member.synced_here, member.synced, member.taken) == (2, 0, 3)
+        assert (member.synced_here, member.synced, member.taken) == (2, 0, 1)
         member.may_hold = False
         member.to_write = 1
         member.turns.want_gathered()
         await wait_all_tasks_blocked()
         member.end_sync()
         await wait_all_tasks_blocked()
-        assert (member.synced_here, member.synced, member.taken) == (2, 1, 5)
+        assert (member.synced_here, member.synced, member.taken) == (2, 1, 3)
+
+
+async def readers_that_bring(count: int, bring: Callable[[], None]) -> None:
+    """So many sockets that are ready together; `bring` is called for each, with no task between."""
+    async with trio.open_nursery() as nursery:
+        pairs = [socket.socketpair() for _ in range(count)]
+        for ours, _ in pairs:
+            ours.setblocking(False)
+
+            def ready(ours: socket.socket = ours) -> bool:
+                ours.recv(1)
+                bring()
+                return True
+
+            nursery.start_soon(Readers.of_this_run().wait, ours.fileno(), ready, None)
+        await wait_all_tasks_blocked()
+        for _, theirs in pairs:
+            theirs.send(b"x")
+    for both in pairs:
+        for each in both:
+            each.close()
+
+
+async def test_what_ready_sockets_brought_is_one_turn_behind_the_last_of_them() -> None:
+    member = Member(is_alone=True)
+    member.may_hold = True
+    taken = []
+
+    def bring() -> None:
+        member.turns.want_gathered()
+        taken.append(member.taken)
+
+    async with running(member):
+        member.to_write = 1
+        await readers_that_bring(5, bring)
+        assert taken == [0] * 5
+        assert (member.taken, member.synced_here) == (1, 1)
+
+
+async def test_a_turn_behind_a_look_that_fails_ends_the_member_and_not_the_loop() -> None:
+    member = Member(is_alone=True)
+    member.fails = True
+    with pytest.RaisesGroup(pytest.RaisesExc(OSError, match="the disk is gone")):
+        async with running(member):
+            await readers_that_bring(2, member.turns.want_gathered)
+            await trio.sleep_forever()
+    assert member.taken == 1
 
 
 async def test_what_came_from_others_is_synced_without_a_switch() -> None:
@@ -150,14 +202,14 @@ async def test_what_came_from_others_is_synced_without_a_switch() -> None:
     async with running(member):
         member.to_write = 1
         member.turns.take_at_once()
-        assert (member.synced_here, member.taken) == (1, 2)
+        assert (member.synced_here, member.taken) == (1, 1)
         member.may_hold = False
         member.to_write = 1
         member.turns.take_at_once()
         await wait_all_tasks_blocked()
         member.end_sync()
         await wait_all_tasks_blocked()
-        assert (member.synced_here, member.synced, member.taken) == (1, 1, 4)
+        assert (member.synced_here, member.synced, member.taken) == (1, 1, 3)
 
 
 async def test_what_may_wait_is_done_by_one_turn_a_moment_later(
