@@ -18,14 +18,7 @@ import trio
 
 from ottla.coordinator.circle import Circle
 from ottla.coordinator.consensus.core import Consensus
-from ottla.coordinator.consensus.values import (
-    Actions,
-    NotLeader,
-    Persist,
-    Position,
-    Snapshot,
-    Timing,
-)
+from ottla.coordinator.consensus.values import NotLeader, Persist, Position, Snapshot, Timing
 from ottla.coordinator.elections import Elections
 from ottla.coordinator.figures import consensus_figures
 from ottla.coordinator.leading import Leading
@@ -362,7 +355,7 @@ class Node:
         self._turn_due = False
         self._turns.began()
         self._hand_requests_on()
-        while self._carry_out(core.actions(now)) and self._turns.sync_at_once():
+        while self._carry_out(now) and self._turns.sync_at_once():
             now = trio.current_time()
         if core.leadership is not None and core.leadership.owes_news:
             self._turns.want_later()
@@ -370,8 +363,9 @@ class Node:
             self._apply(now)
         self._notice(now)
 
-    def _carry_out(self, actions: Actions) -> bool:
-        """What the core asks for; whether anything was written."""
+    def _carry_out(self, now: float) -> bool:
+        """Do what the core asks for; whether anything was written."""
+        actions = self._core.actions(now)
         if actions.persist is not None:
             self._persist(actions.persist)
         if self._peers is not None:
@@ -381,8 +375,7 @@ class Node:
             self._peers.flush()
         if actions.snapshots_wanted:
             self._snapshots.offer_soon()
-        if actions.apply:
-            self._to_apply.extend(actions.apply)
+        self._to_apply.extend(actions.apply)
         return actions.persist is not None
 
     def _hand_requests_on(self) -> None:
