@@ -12,7 +12,7 @@ Task tree: `run` > {peers, turns, turns beside a sync, timer, snapshots, purges}
 
 import hmac
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import trio
 
@@ -350,8 +350,7 @@ class Node:
     # --- a turn
 
     def _turn(self) -> None:
-        now = trio.current_time()
-        core = self._core
+        core, now = self._core, trio.current_time()
         self._turn_due = False
         self._turns.began()
         self._hand_requests_on()
@@ -427,8 +426,7 @@ class Node:
 
     def _apply(self, now: float) -> None:
         tree, requests, me = self._tree, self._requests, self.member_id
-        entries = self._to_apply
-        leading = self._leading
+        entries, leading = self._to_apply, self._leading
         for _ in range(min(len(entries), APPLY_MAX)):
             entry = entries.popleft()
             if entry.payload[:1] == MARK:
@@ -595,8 +593,7 @@ class Node:
 
 
 def _tree_of(snapshot: Snapshot) -> Tree:
-    pieces: Iterable[bytes] = snapshot.chunks
-    return Tree.load(chunks_of(pieces))
+    return Tree.load(chunks_of(snapshot.chunks))
 
 
 __all__ = ["Node"]
