@@ -7,8 +7,9 @@ bytes. Only when that function has to wait, fails, or meets the peer's end, the 
 woken.
 
 A turn serves what is ready and, as long as it is few, what became ready meanwhile: at most `BATCH`
-sockets before other tasks run. What owners put off is settled at the end of each look, so that what
-came on many sockets can be done together.
+sockets before other tasks run, and fewer while each of them takes long, as with requests of a
+megabyte. What owners put off is settled at the end of each look, so that what came on many sockets
+can be done together.
 """
 
 import select
@@ -22,6 +23,7 @@ from ottla.runtime.interfaces import Stream
 
 BATCH = 32
 LOOKS = 4  # at the poller, in one turn
+TURN_S = 0.002  # after which other tasks run, whoever else is ready
 
 # What a ready socket's function answers: whether the peer goes on (True) or has ended (False),
 # which is told to the waiting task; or one of these, and it is called again.
@@ -99,13 +101,16 @@ class Readers:
 
     async def _serve(self) -> None:
         poller = self._poller
+        batch = BATCH
         try:
             while True:
                 await trio.lowlevel.wait_readable(poller.fileno())
+                began = trio.current_time()
                 served = 0
                 self._is_serving = True
                 for _ in range(LOOKS):
-                    events = poller.poll(0, BATCH - served)
+                    # Those that are left out are the first of the next look.
+                    events = poller.poll(0, batch - served)
                     if not events:
                         break
                     self._is_looking = True
@@ -114,7 +119,14 @@ class Readers:
                         self._after.pop(0)()
                     self._is_looking = False
                     served += len(events)
-                    if served >= BATCH or len(events) == 1:
+                    took = trio.current_time() - began
+                    if took > TURN_S:
+                        batch = max(int(served * TURN_S / took), 1)
+                        break
+                    if served >= batch:
+                        batch = min(2 * batch, BATCH)
+                        break
+                    if len(events) == 1:
                         break  # one alone is served as well by the next turn
                 while self._behind:
                     self._behind.pop(0)()
@@ -202,6 +214,7 @@ __all__ = [
     "BATCH",
     "LOOKS",
     "SETTLES",
+    "TURN_S",
     "WAITS",
     "Readers",
     "Ready",

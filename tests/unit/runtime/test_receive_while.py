@@ -6,7 +6,7 @@ import trio.testing
 
 from ottla.runtime.interfaces import Address, ConnectionLost, Network, Stream
 from ottla.runtime.memory import MemoryNetwork, RecordingEvents
-from ottla.runtime.readiness import BATCH
+from ottla.runtime.readiness import BATCH, TURN_S
 from ottla.runtime.real_network import STREAK_MAX, RealNetwork
 
 HERE = Address("127.0.0.1", 0)
@@ -157,6 +157,39 @@ async def test_busy_peers_do_not_starve_other_tasks() -> None:
             assert taken - before <= 2 * BATCH * STREAK_MAX * len(room)
         nursery.cancel_scope.cancel()
     assert turns > 10
+    for client, server in pairs:
+        client.close()
+        server.close()
+
+
+async def test_a_turn_ends_soon_where_each_peer_takes_long() -> None:
+    """Whoever takes 3 ms is followed by other tasks, but for the first look, which knew nothing."""
+    network = RealNetwork(RecordingEvents())
+    pairs = [await pair(network) for _ in range(8)]
+    room = memoryview(bytearray(64))
+    taken = 0
+
+    def take(count: int) -> bool:
+        nonlocal taken
+        taken += 1
+        end = trio.current_time() + 1.5 * TURN_S
+        while trio.current_time() < end:
+            pass
+        return count == 0  # else it ends, and is served no more
+
+    async with trio.open_nursery() as nursery:
+        for client, server in pairs[:4]:
+            nursery.start_soon(server.receive_while, lambda: room, take)
+            client.send_nowait(b"x")
+        while taken < 4:
+            await trio.lowlevel.checkpoint()
+        for client, server in pairs[4:]:
+            nursery.start_soon(server.receive_while, lambda: room, take)
+            client.send_nowait(b"x")
+        while taken < 8:
+            before = taken
+            await trio.lowlevel.checkpoint()
+            assert taken - before <= 1
     for client, server in pairs:
         client.close()
         server.close()
