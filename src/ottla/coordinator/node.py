@@ -43,7 +43,6 @@ from ottla.protocol.peer.messages import (
     CONSENSUS_MESSAGES,
     Forward,
     ForwardedRequest,
-    ForwardRefused,
     PeerMessage,
     ReadIndexReply,
     ReadIndexRequest,
@@ -200,7 +199,7 @@ class Node:
         self, session_id: int, opcode: int, body: bytes, auth: Sequence[Id], on_applied: OnApplied
     ) -> None:
         tag = self._requests.wait_for(on_applied)
-        if self._leading is not None:
+        if self._leading is not None and not self._core.is_handing_over:
             origin = (self.member_id, tag)
             now_ms = self._runtime.wall_clock.now_ms()
             self._leading.decide(session_id, opcode, body, auth, origin=origin, now_ms=now_ms)
@@ -306,6 +305,7 @@ class Node:
         self._retiring = True
         if self._core.leadership is None or self._peers is None:
             return
+        self._turn()  # what is decided by now goes into the log
         target = self._core.begin_transfer(trio.current_time())
         if target is None:
             return
@@ -379,18 +379,24 @@ class Node:
 
     def _hand_requests_on(self) -> None:
         """Decided requests to the log, undecided ones to whoever decides them."""
-        leading = self._leading
+        leading, core, requests = self._leading, self._core, self._requests
+        if core.is_handing_over:
+            return  # all that comes now is for the next leader
+        if requests.has_sent_before(core.hard.epoch):
+            if not core.knows_the_past:
+                return
+            requests.send_again()
         if leading is not None:
-            for member, request in self._requests.take_unsent():
+            for member, request in requests.take_unsent():
                 self._decide(member, request)
             try:
                 leading.reconfiguring.step(trio.current_time())
                 proposals, awaited_by = leading.take_proposals()
                 if proposals:
-                    self._core.propose(proposals, awaited_by)
+                    core.propose(proposals, awaited_by)
             except NotLeader:
                 self._lose_leading()
-        elif self._requests.unsent and self._core.leadership is None:
+        elif requests.unsent and core.leadership is None:
             self._forward()
 
     def _decide(self, member: int, request: ForwardedRequest) -> None:
@@ -402,13 +408,11 @@ class Node:
         leader, peers = self._core.leader, self._peers
         if leader is None or peers is None or not peers.is_connected(leader):
             return
-        unsent = self._requests.take_unsent()
-        own = tuple([request for member, request in unsent if member == self.member_id])
-        for member, request in unsent:
-            if member != self.member_id:
-                peers.send(member, ForwardRefused(request.tag, "not_leader"))
+        self._requests.forget_others()
+        own = tuple([request for _, request in self._requests.take_unsent()])
         if own:
             peers.send(leader, Forward(self.epoch, own))
+            self._requests.were_sent(own, self.epoch)
 
     def _persist(self, persist: Persist) -> None:
         self._store.write(persist)
@@ -433,7 +437,8 @@ class Node:
                 applied = self._apply_membership(entry, now)
             else:
                 applied = tree.apply(entry.zxid, entry.payload)
-                if leading is not None and entry.epoch == leading.epoch:
+                is_no_op = not entry.zxid & 0xFFFFFFFF  # nobody has decided that
+                if leading is not None and entry.epoch == leading.epoch and not is_no_op:
                     leading.applied(applied, now)
             for callback in self._on_applied:
                 callback(applied)
@@ -475,15 +480,14 @@ class Node:
             self._deadline_moved.set()
             self._leader_changed.set()
             self._leader_changed = trio.Event()
-            if self._requests.has_sent:
-                # What was sent may be lost with the old leader, or be done by the new one.
-                self._drop_waiters()
+            self._requests.forget_others()
+            self._requests.reads.fail_all()
         leading = self._leading
         if leading is not None and (
             core.leadership is None or core.leadership.epoch != leading.epoch
         ):
             self._lose_leading()
-        if self._leading is None and core.is_settled_leader and not self._retiring:
+        if self._leading is None and core.may_decide and not self._retiring:
             self._leading = Leading(
                 core.hard.epoch,
                 self._tree,
@@ -533,9 +537,6 @@ class Node:
                 for session_id in message.session_ids:
                     self._leading.touch(session_id, now)
             return
-        elif isinstance(message, ForwardRefused):
-            if self._requests.knows(message.tag):
-                self._drop_waiters()
         elif isinstance(message, ReadIndexRequest):
             self._answer_read(message.tag, sender)
         elif isinstance(message, ReadIndexReply):
@@ -549,11 +550,9 @@ class Node:
 
     def _on_forward(self, sender: int, message: Forward) -> None:
         leadership = self._core.leadership
-        if leadership is None or leadership.epoch != message.epoch:
-            assert self._peers is not None
-            for request in message.requests:
-                self._peers.send(sender, ForwardRefused(request.tag, "not_leader"))
-        elif self._leading is None:
+        if leadership is None or leadership.epoch != message.epoch or leadership.is_handing_over:
+            return  # another epoch begins, or has begun: the sender asks its leader
+        if self._leading is None:
             self._requests.unsent.extend((sender, request) for request in message.requests)
         else:
             for request in message.requests:
@@ -572,13 +571,15 @@ class Node:
     def _on_link(self, member: int, is_up: bool) -> None:
         if is_up:
             self._core.reachable(member)
+            if member == self._core.leader and self._requests.has_sent_in(self.epoch):
+                # Nobody knows which of them were lost with the link before.
+                self._drop_waiters()
         else:
             self._core.unreachable(member)
             self._leader_changed.set()  # who waits for it to take over waits in vain
             self._leader_changed = trio.Event()
-            if member == self._core.leader and self._requests.has_sent:
-                # Later requests on a new link must not overtake those that were lost on this one.
-                self._drop_waiters()
+            if member == self._core.leader:
+                self._requests.reads.fail_all()
         self._turns.want()
 
     def _on_ended(self, member: int) -> None:

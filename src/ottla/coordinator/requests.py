@@ -2,6 +2,11 @@
 
 A request gets a tag, which comes back with its entry. While no leader is known, or while the one
 elected does not decide yet, it stays here in order, together with what other members sent.
+
+What was sent to a leader is kept until its entry is applied. When another epoch has begun and all
+of the past is applied here (`Consensus.knows_the_past`), what is left of it was never decided, or
+was lost with the old leader, and is sent again in the same order: no client notices but by the
+time it takes. A member accepts requests of its own epoch only, so none is done twice.
 """
 
 from collections.abc import Sequence
@@ -17,7 +22,16 @@ from ottla.protocol.peer.messages import ForwardedRequest
 class Requests:
     """Owned by the node."""
 
-    __slots__ = ("_calls", "_member_id", "_tag", "_waiters", "reads", "unsent")
+    __slots__ = (
+        "_calls",
+        "_member_id",
+        "_sent",
+        "_sent_epoch",
+        "_tag",
+        "_waiters",
+        "reads",
+        "unsent",
+    )
 
     def __init__(self, member_id: int, life: int) -> None:
         """Tags tell the requests of this life from those of earlier ones still in the log."""
@@ -25,6 +39,8 @@ class Requests:
         self._tag = (life & 0x3FFFFFFF) << 32
         self._waiters: dict[int, OnApplied] = {}
         self._calls: set[trio.Event] = set()  # create_session and the like, woken when all is lost
+        self._sent: dict[int, ForwardedRequest] = {}  # in order; all of them in one epoch
+        self._sent_epoch = 0
         self.unsent: list[tuple[int, ForwardedRequest]] = []
         """(member, request) that nobody has decided and nobody was sent."""
         self.reads = SyncReads()
@@ -42,12 +58,10 @@ class Requests:
         self._waiters[tag] = on_applied
         return tag
 
-    def knows(self, tag: int) -> bool:
-        return tag in self._waiters
-
     def applied(self, tag: int, applied: Applied) -> None:
         """An entry of this member was applied: tell who waits for it, if it is of this life."""
         waiter = self._waiters.pop(tag, None)
+        self._sent.pop(tag, None)
         if waiter is not None:
             waiter(applied)
 
@@ -66,16 +80,35 @@ class Requests:
         unsent, self.unsent = self.unsent, []
         return unsent
 
-    @property
-    def has_sent(self) -> bool:
-        """Whether any request that a client waits for has left this member's own queue."""
-        kept = sum(1 for member, _ in self.unsent if member == self._member_id)
-        return len(self._waiters) > kept
+    def were_sent(self, requests: Sequence[ForwardedRequest], epoch: int) -> None:
+        """They went to the leader of that epoch."""
+        assert not self._sent or self._sent_epoch == epoch
+        self._sent_epoch = epoch
+        for request in requests:
+            self._sent[request.tag] = request
+
+    def has_sent_before(self, epoch: int) -> bool:
+        """Whether a leader of an earlier epoch was sent something that has no outcome yet."""
+        return bool(self._sent) and self._sent_epoch < epoch
+
+    def has_sent_in(self, epoch: int) -> bool:
+        """Whether the leader of that epoch was."""
+        return bool(self._sent) and self._sent_epoch == epoch
+
+    def send_again(self) -> None:
+        """What was sent has no outcome, and will have none; see above."""
+        self.unsent[:0] = [(self._member_id, request) for request in self._sent.values()]
+        self._sent.clear()
+
+    def forget_others(self) -> None:
+        """What other members sent in an epoch that is over: they do so again."""
+        self.unsent = [item for item in self.unsent if item[0] == self._member_id]
 
     def drop(self) -> bool:
         """They may be lost, or done without an answer; whether there were any writes."""
         lost = bool(self._waiters)
         self._waiters.clear()
+        self._sent.clear()
         self.unsent = [item for item in self.unsent if item[0] != self._member_id]
         for done in self._calls:
             done.set()

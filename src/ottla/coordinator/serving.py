@@ -25,9 +25,13 @@ class Serving:
         """Whether what is here is new enough to be shown. `decides`: the leader's work began."""
         core = self._core
         if core.leadership is not None:
+            # One that took over, or hands over, goes on with the clients that it has.
+            if self.is_on:
+                return core.leadership.patience_end() > now
             return decides and core.lease_end() > now
         if core.role is not Role.FOLLOWER:
-            return False
+            # A candidate that was left, not cut off, shows nothing older than the others do.
+            return self.is_on and core.left_at + core.timing.election_min_s > now
         if core.leader is None:
             return self.is_on  # between two leaders: until silence makes this member a candidate
         return self.is_on or (

@@ -37,7 +37,6 @@ GOLDEN = [
         m.Forward(2, (m.ForwardedRequest(7, -1, 5, b"x", (("ip", "::1"),)),)),
         "00000014 93 0a 02 91 95 07 ff 05 c40178 91 92 a26970 a33a3a31",
     ),
-    (m.ForwardRefused(7, "not_leader"), "0000000e 93 0b 07 aa 6e6f745f6c6561646572"),
     (m.SessionTouches((1, -1)), "00000005 92 0c 92 01 ff"),
     (m.ReadIndexRequest(7), "00000003 92 0d 07"),
     (m.ReadIndexReply(7, -1), "00000004 93 0e 07 ff"),

@@ -255,6 +255,7 @@ class Consensus(Standing):
         its connections. Every follower finds out by itself, so a pre-vote passes at once.
         """
         if self.leadership is None and self.leader is not None:
+            self.left_at = now
             self._patience.leader_ended(now)
 
     def offer_snapshot(self, snapshot: Snapshot, now: float) -> None:
@@ -266,7 +267,7 @@ class Consensus(Standing):
         """Hand the leadership over and take no more proposals; None: there is nobody to take it."""
         if self.leadership is None:
             return None
-        return self.leadership.begin_transfer(now)
+        return self.leadership.begin_transfer(self.commit_index, now)
 
     # --- what is left to the shell
 
@@ -412,7 +413,6 @@ class Consensus(Standing):
         known = self.commit_index
         if leadership.on_append_reply(sender, reply):
             self._advance_commit(now)
-            leadership.continue_transfer()
         return (
             self.commit_index != known
             or not leadership.is_content(sender)
@@ -432,6 +432,7 @@ class Consensus(Standing):
                 self._append_membership(membership._replace(outgoing=()), leadership, now)
             else:
                 self._follow(None, now)
+        leadership.continue_transfer(replica.commit_index, now)
 
     def _resign_if_left(self, now: float) -> None:
         """Section 4.2.2: a leader that is no voter any more leads until that is committed."""
@@ -441,7 +442,7 @@ class Consensus(Standing):
             not self.is_voter
             and leadership.transfer_to is None
             and self.applied_index >= self.replica.memberships.index
-            and leadership.begin_transfer(now) is None
+            and leadership.begin_transfer(self.commit_index, now) is None
         ):
             self._follow(None, now)
 

@@ -426,7 +426,11 @@ class Leadership:
 
     # --- handing over (section 3.10)
 
-    def begin_transfer(self, now: float) -> int | None:
+    @property
+    def is_handing_over(self) -> bool:
+        return self.transfer_to is not None
+
+    def begin_transfer(self, commit: int, now: float) -> int | None:
         """Choose the follower that holds most and was heard last; it must still catch up."""
         lease_s, followers = self._timing.lease_s, self.followers
         live = [
@@ -440,13 +444,22 @@ class Leadership:
             live, key=lambda m: (self.followers[m].matched, self.followers[m].contact, -m)
         )
         self.transfer_deadline = now + self._timing.election_min_s
-        self.continue_transfer()
+        self.continue_transfer(commit, now)
         return self.transfer_to
 
-    def continue_transfer(self) -> None:
-        """Tell the chosen member to start its election once it holds the whole log."""
+    def continue_transfer(self, commit: int, now: float) -> None:
+        """Tell the chosen member to start its election once it holds the whole log.
+
+        And once that is committed, which it is told first: it then knows all of the past when it
+        is elected, and can decide what comes next without waiting for its own no-op.
+        """
         target = self.transfer_to
-        if target is not None and self.followers[target].matched == self._log.last_index:
+        if target is None:
+            return
+        progress = self.followers[target]
+        if progress.matched == commit == self._log.last_index:
+            if progress.sent_commit < commit:
+                self._tell_commit(target, progress, commit, now)
             self._send(target, TimeoutNow(self.epoch))
 
     def check(self) -> None:

@@ -81,6 +81,8 @@ class Standing:
             timing, rng, now, ran_before=bool(hard.epoch), is_alone=not self.peers
         )
         self._granted: dict[int, bool] = {}
+        self.left_at = NEVER
+        """When the last leader is known to have handed over to this member, or to have ended."""
         self._outbox: list[tuple[int, ConsensusMessage]] = []
         is_blank = not hard.epoch and self.replica.is_empty and self.is_voter and not is_founder
         if self.peers and (is_blank or hard.vote == ABSTAINS):
@@ -146,6 +148,29 @@ class Standing:
         """Leader whose no-op is applied: it knows what is committed (section 6.4)."""
         leadership = self.leadership
         return leadership is not None and self.applied_index >= leadership.first_index
+
+    @property
+    def knows_the_past(self) -> bool:
+        """Whether all is applied here that this epoch's leader found in its log.
+
+        So it is once the next entry, or the last one, is of this epoch. What is not applied by
+        then, of all that was proposed before this epoch, never will be, unless this epoch's
+        leader fails and takes with it whatever it appended (3.6.3).
+        """
+        epoch, applied, log = self.hard.epoch, self.replica.applied_index, self.log
+        return self.leader is not None and epoch in (
+            log.epoch_at(applied + 1),
+            log.epoch_at(applied),
+        )
+
+    @property
+    def may_decide(self) -> bool:
+        """Leader that knows what was before it, if not yet that its own no-op is committed."""
+        return self.leadership is not None and self.knows_the_past
+
+    @property
+    def is_handing_over(self) -> bool:
+        return self.leadership is not None and self.leadership.is_handing_over
 
     def lease_end(self) -> float:
         """Until when this member may answer as the leader; -inf when it may not."""
@@ -223,17 +248,22 @@ class Standing:
             self._send(peer, request)
 
     def _begin_election(self, now: float, *, transfer: bool) -> None:
-        """Section 3.4. The own vote counts once it is durable, like everybody's."""
+        """Section 3.4. The own vote counts once it is durable, like everybody's.
+
+        Nobody leads without it, or an epoch could have its leader twice, with other entries. What
+        a request claims must be durable as well: the log. In a handover it is, and then the own
+        vote may be written while the others write theirs.
+        """
         assert self.hard.epoch < EPOCH_MAX
         self._set_hard(HardState(self.hard.epoch + 1, self.me))
         self._follow(None, now)
         self.role = Role.CANDIDATE
-        epoch = self.hard.epoch
+        epoch, log = self.hard.epoch, self.log
         self._send_durably(self.me, VoteReply(epoch, granted=True))
+        is_durable = transfer and self.replica.synced_index == log.last_index
+        send = self._send if is_durable else self._send_durably
         for peer in self.peers:
-            self._send_durably(
-                peer, VoteRequest(epoch, self.log.last_index, self.log.last_epoch, transfer)
-            )
+            send(peer, VoteRequest(epoch, log.last_index, log.last_epoch, transfer))
 
     def _on_pre_vote_request(self, sender: int, request: PreVoteRequest, now: float) -> None:
         granted = (
@@ -277,7 +307,8 @@ class Standing:
         self._granted[sender] = reply.granted
         verdict = tally_groups(self.membership.groups, self._granted)
         if verdict:
-            self._lead(now)
+            if self.me in self._granted:
+                self._lead(now)
         elif verdict is False:
             self._patience.lost_election(now)
 
@@ -309,6 +340,7 @@ class Standing:
         """Section 3.10: the leader itself asks for the election, so nobody is disturbed."""
         is_leaders = self.leader == sender and sender != self.me
         if message.epoch == self.hard.epoch and is_leaders and self._may_stand:
+            self.left_at = now
             self._begin_election(now, transfer=True)
 
     # --- messages

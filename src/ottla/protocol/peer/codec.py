@@ -8,7 +8,7 @@
 | 0 | Hello | | 8 | SnapshotReply |
 | 1 | PreVoteRequest | | 9 | TimeoutNow |
 | 2 | PreVoteReply | | 10 | Forward |
-| 3 | VoteRequest | | 11 | ForwardRefused |
+| 3 | VoteRequest | | 11 | (free) |
 | 4 | VoteReply | | 12 | SessionTouches |
 | 5 | AppendRequest (block: bin, empty when None) | | 13 | ReadIndexRequest |
 | 6 | AppendReply | | 14 | ReadIndexReply |
@@ -44,7 +44,6 @@ _KINDS: tuple[tuple[int, type[Any], tuple[type, ...]], ...] = (
     (8, m.SnapshotReply, (int, int, int, float)),
     (9, m.TimeoutNow, (int,)),
     (10, m.Forward, (int, tuple)),
-    (11, m.ForwardRefused, (int, str)),
     (12, m.SessionTouches, (tuple,)),
     (13, m.ReadIndexRequest, (int,)),
     (14, m.ReadIndexReply, (int, int)),
@@ -98,8 +97,6 @@ def decode(body: bytes | bytearray | memoryview) -> m.PeerMessage:
         raise ProtocolError("a session id is not an integer")
     if cls is m.RollCallReply and not all(type(voter) is int for voter in fields[4]):
         raise ProtocolError("a member's id is not an integer")
-    if cls is m.ForwardRefused and fields[1] not in m.REFUSALS:
-        raise ProtocolError(f"unknown refusal {fields[1]!r}")
     message: m.PeerMessage = cls._make(fields)
     return message
 

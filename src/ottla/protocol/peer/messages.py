@@ -157,13 +157,6 @@ class Forward(NamedTuple):
     requests: tuple[ForwardedRequest, ...]
 
 
-class ForwardRefused(NamedTuple):
-    """The request never reached the log. `reason` is one of `REFUSALS`."""
-
-    tag: int
-    reason: str
-
-
 class SessionTouches(NamedTuple):
     """Sessions that were active at the sender since its last report."""
 
@@ -183,8 +176,6 @@ class ReadIndexReply(NamedTuple):
     commit: int
 
 
-REFUSALS = ("not_leader",)
-
 ConsensusMessage = (
     PreVoteRequest
     | PreVoteReply
@@ -198,7 +189,7 @@ ConsensusMessage = (
     | RollCallRequest
     | RollCallReply
 )
-SessionMessage = Forward | ForwardRefused | SessionTouches | ReadIndexRequest | ReadIndexReply
+SessionMessage = Forward | SessionTouches | ReadIndexRequest | ReadIndexReply
 PeerMessage = Hello | ConsensusMessage | SessionMessage
 CONSENSUS_MESSAGES = (
     PreVoteRequest,
@@ -217,12 +208,10 @@ CONSENSUS_MESSAGES = (
 __all__ = [
     "CONSENSUS_MESSAGES",
     "NO_ANSWER",
-    "REFUSALS",
     "AppendReply",
     "AppendRequest",
     "ConsensusMessage",
     "Forward",
-    "ForwardRefused",
     "ForwardedRequest",
     "Hello",
     "PeerMessage",
