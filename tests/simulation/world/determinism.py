@@ -31,7 +31,9 @@ PROCESS: contextvars.ContextVar[str] = contextvars.ContextVar("PROCESS", default
 _OWN = {Path(__file__), Path(loop.__file__)}
 _IDLE_MAX = 300
 _LOOKS_PER_INSTANT_MAX = 12
-_GC_THRESHOLDS = (20_000, 20, 100)  # the usual (700, 10, 10) cost 8 % of a run
+GC_THRESHOLDS = (1_000_000, 20, 100)
+"""A run of some minutes needs no collection, which would cost a tenth of it; a long one is kept
+from growing and growing."""
 
 
 class Stuck(AssertionError):
@@ -294,7 +296,7 @@ def run(
     sleeps = trio.sleep, trio.sleep_until
     thresholds = gc.get_threshold()
     trio.sleep, trio.sleep_until = clock.sleep, clock.sleep_until
-    gc.set_threshold(*_GC_THRESHOLDS)
+    gc.set_threshold(*GC_THRESHOLDS)
     try:
         with loop.instead_of_trios(clock, random.Random(seed), patience.look):
             trio.run(main, clock=clock)

@@ -1,19 +1,16 @@
 """Seeds on all cores: what `scripts/sim.sh --seeds` does, shows meanwhile, and sums up."""
 
-import gc
-import signal
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 
-from tests.simulation.world.seeds import attempt
+from tests.simulation.world.processes import attempts
 from tests.simulation.world.world import Outcome
 
 HELD, FAILED, INTERRUPTED = 0, 1, 130
 """Exit codes; 2 is argparse's."""
-_SEEDS_PER_PROCESS = 100
 _LINES_EVERY_S = 15.0  # where there is no terminal
 
 
@@ -103,33 +100,23 @@ class _Screen:
             print(line, flush=True)
 
 
-def _begin_process() -> None:
-    """Interrupts are the parent's. What is imported stays: no collection has to look at it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.freeze()
-
-
 def run_many(seeds: range, minutes: float, jobs: int) -> int:
     """Run them all, or until an interrupt; the summary comes in both cases. An exit code."""
     processes = min(jobs, len(seeds))
     totals = Totals(len(seeds), processes)
     screen = _Screen()
     interrupted = False
-    pool = get_context("spawn").Pool(processes, _begin_process, maxtasksperchild=_SEEDS_PER_PROCESS)
     try:
-        results = pool.imap_unordered(attempt, [(seed, minutes) for seed in seeds])
-        for seed, result, busy_s in results:
-            totals.take(seed, result, busy_s)
-            if isinstance(result, str):
-                screen.say(f"seed {seed} FAILED after {busy_s:.1f} s\n{result}")
-                screen.say(f"replay: scripts/sim.sh --seed {seed} --minutes {minutes:g} --trace")
-            screen.progress(totals.progress())
-        pool.close()
+        with closing(attempts(seeds, minutes, processes)) as results:
+            for seed, result, busy_s in results:
+                totals.take(seed, result, busy_s)
+                if isinstance(result, str):
+                    screen.say(f"seed {seed} FAILED after {busy_s:.1f} s\n{result}")
+                    replay = f"scripts/sim.sh --seed {seed} --minutes {minutes:g} --trace"
+                    screen.say(f"replay: {replay}")
+                screen.progress(totals.progress())
     except KeyboardInterrupt:
         interrupted = True
-    finally:
-        pool.terminate()
-        pool.join()
     screen.say("interrupted" if interrupted else totals.progress())
     print("\n".join(totals.summary()))
     if totals.failed:

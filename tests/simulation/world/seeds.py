@@ -1,4 +1,4 @@
-"""One seed in a process of its own, for runs over many."""
+"""One seed, for runs over many."""
 
 import faulthandler
 import time
@@ -9,8 +9,12 @@ from tests.simulation.world.world import Outcome, run_seed
 _REAL_S_MAX = 600  # a seed that takes longer than this hangs
 
 
-def attempt(job: tuple[int, float]) -> tuple[int, Outcome | str, float]:
-    """(seed, outcome or what went wrong, seconds of one core)."""
+Attempt = tuple[int, Outcome | str, float]
+"""Seed, outcome or what went wrong, seconds of one core."""
+
+
+def attempt(job: tuple[int, float]) -> Attempt:
+    """Run (seed, minutes)."""
     seed, minutes = job
     began = time.process_time()
     faulthandler.dump_traceback_later(_REAL_S_MAX, exit=True)
