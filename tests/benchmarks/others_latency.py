@@ -41,6 +41,7 @@ from ottla.protocol.kafka.messages.api_versions import ApiVersionsRequest
 from ottla.protocol.kafka.records import build_batch
 from tests.benchmarks.kafka_servers import Kafka, Ottla, Server, wait_up
 from tests.benchmarks.kafka_sockets import (
+    LED_S_MAX,
     Address,
     Connection,
     check_produced,
@@ -198,8 +199,19 @@ def fill(server: Server) -> None:
     frames += [produce_frame("synced", [index], _LARGE) for index in range(8)]
     frames += [produce_frame("small", [0], _SMALL), produce_frame("measured", [0], _RECORD)]
     for frame in frames:
-        check_produced(connection.ask(frame))
+        until_taken(connection, frame)
     connection.close()
+
+
+def until_taken(connection: Connection, frame: bytes) -> None:
+    """A topic that was just made may not be led yet."""
+    deadline = time.monotonic() + LED_S_MAX
+    while time.monotonic() < deadline:
+        with contextlib.suppress(AssertionError):
+            check_produced(connection.ask(frame))
+            return
+        time.sleep(0.1)
+    check_produced(connection.ask(frame))
 
 
 def measure(server: Server, rounds: int, seconds: float) -> None:

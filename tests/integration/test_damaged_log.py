@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from tests.integration.test_full_disk_cluster import read
+from tests.integration.test_full_disk_cluster import read, set_topic
 from tests.support.clusters import HarmedCluster, harmed_cluster, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -19,18 +19,23 @@ COUNT = 200
 def cluster(tmp_path: Path) -> Iterator[HarmedCluster]:
     with harmed_cluster(
         tmp_path,
-        broker={"min.insync.replicas": "1", "auto.leader.rebalance.enable": "false"},
+        broker={
+            "min.insync.replicas": "1",
+            "auto.leader.rebalance.enable": "false",
+            "log.cleaner.backoff.ms": "500",
+        },
     ) as made:
         yield made
 
 
-def fill(cluster: HarmedCluster, topic: str) -> None:
+def fill(cluster: HarmedCluster, topic: str, count: int = COUNT) -> None:
     producer = Producer({"bootstrap.servers": cluster.bootstrap, "acks": "all"})
     failures: list[object] = []
-    for number in range(COUNT):
+    for number in range(count):
         producer.produce(
             topic,
             b"%d " % number * 50,
+            b"%d" % number,
             on_delivery=lambda error, _message: failures.append(error) if error else None,
         )
         assert producer.flush(20) == 0  # a batch for each
@@ -85,3 +90,21 @@ def test_damage_below_the_recovery_point_is_found_at_the_start_and_healed(
     wait_until(lambda: cluster.isr(topic) == {1, 2, 3}, "all are in sync")
     assert cluster.log_bytes(1, topic) == before
     assert cluster.leader(topic) == 2
+
+
+def test_what_compaction_finds_damaged_heals_from_the_others(cluster: HarmedCluster) -> None:
+    """In a follower's log, which nobody else reads."""
+    topic = cluster.create_topic("t", [[1, 2, 3]])
+    fill(cluster, topic)
+    path, _ = damage(cluster, 2, topic)
+    # What was written until now is sealed by the next record, and all of it is to be looked at.
+    set_topic(cluster, topic, "segment.ms", "1")
+    set_topic(cluster, topic, "min.cleanable.dirty.ratio", "0")
+    set_topic(cluster, topic, "cleanup.policy", "compact")
+    fill(cluster, topic, 2)
+    assert path.name in cluster.wait_event("broker", 2, "log.compaction_failed")
+    cluster.wait_event("broker", 2, "log.mended")
+    wait_until(lambda: cluster.isr(topic) == {1, 2, 3}, "all are in sync")
+    assert cluster.leader(topic) == 1
+    cluster.wait_event("broker", 2, "log.compacted")
+    assert read(cluster, topic, 0, COUNT) == COUNT

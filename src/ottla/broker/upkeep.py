@@ -11,8 +11,10 @@ from ottla.broker.partitions.registry import PartitionRegistry
 from ottla.broker.partitions.replica_set import ReplicaSet
 from ottla.broker.slices import cleaner_settings
 from ottla.broker.storage.cleaner import Cleaner, CleanerSettings
+from ottla.broker.storage.log import Log
 from ottla.broker.storage.log_config import FOREVER
 from ottla.broker.storage.log_dir import LogManager
+from ottla.broker.storage.segment import CorruptLog
 from ottla.config.broker import BrokerConfig
 from ottla.runtime.interfaces import Runtime
 
@@ -58,7 +60,13 @@ class Upkeep:
         self._replicas = replicas
         self._logs = logs
         self._runtime = runtime
-        self._cleaner = Cleaner(settings.cleaner, logs, self._last_stable_offset_of, runtime)
+        self._cleaner = Cleaner(
+            settings.cleaner,
+            logs,
+            self._last_stable_offset_of,
+            runtime,
+            note_damage=self._note_damage,
+        )
 
     def configure(self, config: BrokerConfig) -> None:
         """The broker's configuration changed: take over what may change while it runs."""
@@ -112,3 +120,8 @@ class Upkeep:
     def _last_stable_offset_of(self, tp: TopicPartition) -> int:
         partition = self._registry.get(tp)
         return 0 if partition is None else partition.last_stable_offset
+
+    def _note_damage(self, log: Log, offset: int, error: CorruptLog) -> None:
+        partition = self._registry.get(log.tp)
+        if partition is not None and partition.log is log:
+            partition.note_damage(offset, error)

@@ -35,7 +35,14 @@ class Stage:
         self.runtime = memory_runtime(
             disk=self.disk, events=self.events, wall_clock=FixedWallClock(NOW_MS)
         )
-        self.cleaner = Cleaner(SETTINGS, self.logs, self.stable_end, self.runtime)
+        self.damaged: list[tuple[Log, str]] = []
+        self.cleaner = Cleaner(
+            SETTINGS,
+            self.logs,
+            self.stable_end,
+            self.runtime,
+            note_damage=lambda log, _offset, error: self.damaged.append((log, str(error))),
+        )
 
     def manager(self) -> LogManager:
         return LogManager(self.disk, ["/data"], events=self.events)
@@ -182,6 +189,7 @@ async def test_damaged_log_is_given_up_and_the_others_go_on(
     [failed] = stage.events.named("log.compaction_failed")
     assert failed.fields["partition"] == "a-0"
     assert "offset 0" in str(failed.fields["reason"])
+    assert stage.damaged == [(bad, failed.fields["reason"])]
 
 
 async def test_full_disk_is_tried_again_later(autojump_clock: trio.testing.MockClock) -> None:

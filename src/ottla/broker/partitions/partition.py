@@ -395,7 +395,7 @@ class Partition:
         try:
             read = log.read(offset, max_bytes, end=end, at_least_one=at_least_one)
         except CorruptLog as error:
-            self._on_corrupt(offset, error)
+            self.note_damage(offset, error)
             raise
         return FetchInfo(read.data, high_watermark, stable, Offset(log.log_start))
 
@@ -419,7 +419,7 @@ class Partition:
             if isinstance(data, FileRange):
                 self.log.verify(data)
         except CorruptLog as error:
-            self._on_corrupt(offset, error)
+            self.note_damage(offset, error)
         except (KafkaStorageError, OffsetOutOfRange):
             pass  # which whoever comes next is told
 
@@ -428,11 +428,11 @@ class Partition:
         try:
             self.log.verify(records)
         except CorruptLog as error:
-            self._on_corrupt(offset, error)
+            self.note_damage(offset, error)
             raise
 
-    def _on_corrupt(self, offset: int, error: CorruptLog) -> None:
-        """Give the log up, if somebody has what it lacks; else serve what is left."""
+    def note_damage(self, offset: int, error: CorruptLog) -> None:
+        """Who read from `offset` met it: give the log up, if others have it, or serve the rest."""
         self._services.events.error(
             "log.corrupt_batch_found", partition=str(self.tp), fetched=offset, reason=str(error)
         )

@@ -55,6 +55,7 @@ class Cleaner:
     """See the module.
 
     `stable_end(tp)` is the last stable offset of a partition: nothing from there on is touched.
+    `note_damage(log, offset, error)` hears of a log that is damaged somewhere from `offset` on.
     """
 
     def __init__(
@@ -63,10 +64,13 @@ class Cleaner:
         logs: LogManager,
         stable_end: Callable[[TopicPartition], int],
         runtime: Runtime,
+        *,
+        note_damage: Callable[[Log, int, CorruptLog], None] = lambda _log, _offset, _error: None,
     ) -> None:
         self._settings = settings
         self._logs = logs
         self._stable_end = stable_end
+        self._note_damage = note_damage
         self._disk = runtime.disk
         self._workers = runtime.workers or InlineWorkers(runtime.disk)
         self._wall_clock = runtime.wall_clock
@@ -154,6 +158,7 @@ class Cleaner:
             self._events.error("log.compaction_failed", partition=str(log.tp), reason=str(error))
             if isinstance(error, CorruptLog):
                 self._given_up[log.tp] = log  # what is on the disk will not get better by itself
+                self._note_damage(log, log.log_start, error)
             else:
                 self._rest(log, REST_AFTER_FAILURE_S)
 

@@ -289,7 +289,10 @@ def _marker(order: Order, header: BatchHeader, batch: bytes) -> ControlMarker | 
 
 
 def _corrupt(order: Order, header: BatchHeader, error: DecodeError) -> CorruptLog:
-    return CorruptLog(f"{order.directory}, batch at offset {header.base_offset}: {error}")
+    offset = header.base_offset
+    base = max((each.base for each in order.segments if each.base <= offset), default=offset)
+    name = files.stem(base) + files.LOG
+    return CorruptLog(f"{order.directory}/{name}, batch at offset {offset}: {error}")
 
 
 def _batches(
