@@ -21,6 +21,7 @@ from ottla.coordinator.ports import Member
 from ottla.coordinator.settings import CoordinatorSettings
 from ottla.coordinator.tree.paths import CONFIG
 from ottla.protocol.zookeeper.ensemble import Server, parse_configuration
+from ottla.protocol.zookeeper.opcodes import OpCode
 from ottla.runtime.interfaces import Address, Stream
 from ottla.runtime.tls import TlsStream
 
@@ -81,8 +82,7 @@ def monitor(facts: Facts) -> dict[str, Figure]:
     """`mntr`'s figures, without `zk_`."""
     tree, counters = facts.member.tree, facts.counters
     latency = counters.latency
-    secure = sum(isinstance(client.stream, TlsStream) for client in facts.connections)
-    local = sum(_is_local(client) for client in facts.connections)
+    local, remote = foreign_connections(facts)
     found: dict[str, Figure] = {
         "version": full_version(),
         "server_state": facts.member.role,
@@ -94,7 +94,7 @@ def monitor(facts: Facts) -> dict[str, Figure]:
         "packets_sent": counters.sent,
         "num_alive_connections": alive(facts),
         "non_mtls_local_conn_count": local,
-        "non_mtls_remote_conn_count": len(facts.connections) - local - secure,
+        "non_mtls_remote_conn_count": remote,
         "connection_request_count": counters.connected,
         "connection_rejected": counters.rejected,
         "auth_failed_count": counters.auth_failed,
@@ -106,6 +106,8 @@ def monitor(facts: Facts) -> dict[str, Figure]:
         "local_sessions": sum(getattr(client, "read_only", False) for client in facts.connections),
         "approximate_data_size": tree.data_bytes,
     }
+    if facts.settings.peer_address is not None:
+        found["peer_state"] = _PEER_STATES.get(facts.member.role, "looking")
     found.update(_descriptors())
     found.update(facts.member.statistics())
     return found
@@ -118,15 +120,18 @@ def consensus_figures(core: Consensus, now: float) -> dict[str, Figure]:
         "leader_id": -1 if core.leader is None else core.leader,
         "log_entries_in_memory": len(core.log),
         "commit_index": core.commit_index,
+        "quorum_size": len(core.members),
     }
     if core.leadership is not None:
         oldest = now - core.timing.election_min_s
         heard = {m: p for m, p in core.leadership.followers.items() if p.contact > oldest}
         synced = [m for m, p in heard.items() if p.matched >= core.commit_index]
         found["learners"] = len(heard)
-        found["synced_followers"] = sum(m not in core.observers for m in synced)
+        found["synced_followers"] = sum(m in core.members for m in synced)
+        found["synced_non_voting_followers"] = len(set(synced) - {*core.members, *core.observers})
         found["synced_observers"] = sum(m in core.observers for m in synced)
-        found["quorum_size"] = len(core.members)
+        found["leader_uptime"] = int((now - core.leadership.started) * 1000)
+        found["pending_syncs"] = 0  # a sync is an entry like any other: nothing waits beside them
     return found
 
 
@@ -208,6 +213,47 @@ def hexadecimal(number: int) -> str:
     return f"0x{number % (1 << 64):x}"
 
 
+_OPERATIONS = {
+    int(OpCode.CREATE): "CREA",
+    int(OpCode.CREATE2): "CREA",
+    int(OpCode.DELETE): "DELE",
+    int(OpCode.EXISTS): "EXIS",
+    int(OpCode.GET_DATA): "GETD",
+    int(OpCode.SET_DATA): "SETD",
+    int(OpCode.GET_ACL): "GETA",
+    int(OpCode.SET_ACL): "SETA",
+    int(OpCode.GET_CHILDREN): "GETC",
+    int(OpCode.GET_CHILDREN2): "GETC",
+    int(OpCode.SYNC): "SYNC",
+    int(OpCode.PING): "PING",
+    int(OpCode.CHECK): "CHEC",
+    int(OpCode.MULTI): "MULT",
+    int(OpCode.SET_WATCHES): "SETW",
+    int(OpCode.SET_WATCHES2): "STW2",
+    int(OpCode.ADD_WATCH): "ADDW",
+    int(OpCode.CLOSE_SESSION): "CLOS",
+}
+
+
+_PEER_STATES = {
+    "leader": "leading - broadcast",
+    "follower": "following - broadcast",
+    "observer": "observing - broadcast",
+}
+
+
+def operation_name(client: ClientConnection) -> str:
+    """Of its last request, as ZooKeeper shortens it."""
+    return _OPERATIONS.get(client.last_opcode, "NA")
+
+
+def foreign_connections(facts: Facts) -> tuple[int, int]:
+    """Connections without TLS: of this host, and of others."""
+    secure = sum(isinstance(client.stream, TlsStream) for client in facts.connections)
+    local = sum(_is_local(client) for client in facts.connections)
+    return local, len(facts.connections) - local - secure
+
+
 def _is_local(client: ClientConnection) -> bool:
     stream = client.stream
     return not isinstance(stream, TlsStream) and stream.peer.host == stream.local.host
@@ -229,10 +275,12 @@ __all__ = [
     "configuration",
     "consensus_figures",
     "environment",
+    "foreign_connections",
     "full_version",
     "hexadecimal",
     "members",
     "monitor",
+    "operation_name",
     "outstanding",
     "watches_by_session",
     "znodes",

@@ -17,11 +17,11 @@ from ottla.coordinator.figures import (
     full_version,
     hexadecimal,
     monitor,
+    operation_name,
     outstanding,
     watches_by_session,
     znodes,
 )
-from ottla.protocol.zookeeper.opcodes import OpCode
 
 NOT_SERVING = "This ZooKeeper instance is not currently serving requests\n"
 
@@ -119,9 +119,8 @@ def _connection(client: ClientConnection) -> str:
     if not client.session_id:
         return head + ")"
     latency = client.counters.latency
-    operation = _OPERATIONS.get(client.last_opcode, "NA")
     return (
-        f"{head},sid={hexadecimal(client.session_id)},lop={operation},"
+        f"{head},sid={hexadecimal(client.session_id)},lop={operation_name(client)},"
         f"est={client.established_ms},to={client.timeout_ms},lcxid={hexadecimal(client.last_xid)},"
         f"lzxid={hexadecimal(client.last_zxid)},llat={ceil(latency.last_ms)},"
         f"minlat={int(latency.lowest_ms)},avglat={latency.average_ms:.4g},"
@@ -180,26 +179,6 @@ def _reset_connections(facts: Facts) -> str:
     return "Connection stats reset.\n"
 
 
-_OPERATIONS = {
-    int(OpCode.CREATE): "CREA",
-    int(OpCode.CREATE2): "CREA",
-    int(OpCode.DELETE): "DELE",
-    int(OpCode.EXISTS): "EXIS",
-    int(OpCode.GET_DATA): "GETD",
-    int(OpCode.SET_DATA): "SETD",
-    int(OpCode.GET_ACL): "GETA",
-    int(OpCode.SET_ACL): "SETA",
-    int(OpCode.GET_CHILDREN): "GETC",
-    int(OpCode.GET_CHILDREN2): "GETC",
-    int(OpCode.SYNC): "SYNC",
-    int(OpCode.PING): "PING",
-    int(OpCode.CHECK): "CHEC",
-    int(OpCode.MULTI): "MULT",
-    int(OpCode.SET_WATCHES): "SETW",
-    int(OpCode.SET_WATCHES2): "STW2",
-    int(OpCode.ADD_WATCH): "ADDW",
-    int(OpCode.CLOSE_SESSION): "CLOS",
-}
 _WORDS: dict[str, Callable[[Facts], str]] = {
     "conf": _conf,
     "cons": _cons,

@@ -60,25 +60,30 @@ async def test_commands_tell_of_clients_nodes_and_watches(stand, get):
     client = await stand.connect()
     await client.call(OpCode.CREATE, CreateRequest("/e", b"", OPEN_ACL, 1))
     await client.call(OpCode.GET_DATA, GetDataRequest("/e", watch=True))
-    session = f"0x{client.session.session_id:x}"
+    session = client.session.session_id
     _, _, body = await get("/commands/cons")
-    assert json.loads(body)["connections"][0]["session_id"] == session
+    found = json.loads(body)["connections"][0]
+    assert (found["session_id"], found["last_operation"]) == (session, "GETD")
+    _, _, body = await get("/commands/stat")
+    assert found.keys() > json.loads(body)["connections"][0].keys()  # the brief form
     _, _, body = await get("/commands/dump")
-    assert json.loads(body)["session_id_to_ephemeral_paths"] == {session: ["/e"]}
+    assert json.loads(body)["session_id_to_ephemeral_paths"] == {str(session): ["/e"]}
     _, _, body = await get("/commands/wchp")
     assert json.loads(body)["path_to_session_ids"] == {"/e": [session]}
     _, _, body = await get("/commands/srvr")
     assert json.loads(body)["server_stats"]["num_alive_client_connections"] == 1
+    _, _, body = await get("/commands/conf")
+    assert json.loads(body)["client_port"] == 2181
 
 
-async def test_metrics_have_mntrs_names(get):
+async def test_metrics_have_the_names_of_zookeepers_prometheus_provider(get):
     status, headers, body = await get("/metrics")
     assert status == 200
     assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
     lines = dict(line.rsplit(" ", 1) for line in body.splitlines() if line[0] != "#")
-    assert lines["zk_znode_count"] == "5"
-    assert any(name.startswith('zk_info{version="3.9') for name in lines)
-    assert {"zk_uptime", "zk_watch_count", "zk_open_file_descriptor_count"} <= lines.keys()
+    assert lines["znode_count"] == "5"
+    assert any(name.startswith('server_info{version="3.9') for name in lines)
+    assert {"uptime", "watch_count", "open_file_descriptor_count"} <= lines.keys()
 
 
 async def test_health_follows_the_member(stand, get):

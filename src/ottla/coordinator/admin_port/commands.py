@@ -8,16 +8,18 @@ from ottla.coordinator.figures import (
     ClientConnection,
     Facts,
     alive,
-    configuration,
     environment,
+    foreign_connections,
     full_version,
     hexadecimal,
     members,
     monitor,
+    operation_name,
     outstanding,
     watches_by_session,
     znodes,
 )
+from ottla.protocol.zookeeper.ensemble import Server
 from ottla.runtime.interfaces import Address
 from ottla.runtime.tls import TlsStream
 
@@ -33,37 +35,61 @@ class Command(NamedTuple):
     needs_state: bool = True
 
 
+def _configuration(facts: Facts) -> Answer:
+    settings = facts.settings
+    return {
+        "client_port": facts.address.port,
+        "secure_client_port": settings.secure_client_address.port if settings.tls else -1,
+        "data_dir": settings.data_dir,
+        "data_log_dir": settings.data_log_dir or settings.data_dir,
+        "tick_time": settings.tick_time_ms,
+        "max_client_cnxns": settings.max_client_cnxns,
+        "min_session_timeout": settings.min_session_ms,
+        "max_session_timeout": settings.max_session_ms,
+        "server_id": settings.my_id,
+    }
+
+
 def _connections(facts: Facts) -> Answer:
+    return _described(facts, lambda client: {**_brief(client), **_session(client)})
+
+
+def _described(facts: Facts, describe: Callable[[ClientConnection], Answer]) -> Answer:
     plain: list[Answer] = []
     secure: list[Answer] = []
     for client in facts.connections:
         kind = secure if isinstance(client.stream, TlsStream) else plain
-        kind.append(_connection(client))
+        kind.append(describe(client))
     return {"connections": plain, "secure_connections": secure}
 
 
-def _connection(client: ClientConnection) -> Answer:
-    counters = client.counters
-    latency = counters.latency
-    found: dict[str, object] = {
+def _brief(client: ClientConnection) -> Answer:
+    return {
         "remote_socket_address": str(client.stream.peer),
+        "interest_ops": 1,
         "outstanding_requests": client.outstanding,
-        "packets_received": counters.received,
-        "packets_sent": counters.sent,
+        "packets_received": client.counters.received,
+        "packets_sent": client.counters.sent,
     }
-    if client.session_id:
-        found |= {
-            "session_id": hexadecimal(client.session_id),
-            "established": client.established_ms,
-            "session_timeout": client.timeout_ms,
-            "last_cxid": hexadecimal(client.last_xid),
-            "last_zxid": hexadecimal(client.last_zxid),
-            "last_latency": ceil(latency.last_ms),
-            "min_latency": int(latency.lowest_ms),
-            "avg_latency": round(latency.average_ms, 4),
-            "max_latency": ceil(latency.highest_ms),
-        }
-    return found
+
+
+def _session(client: ClientConnection) -> Answer:
+    """Ids are numbers, as in ZooKeeper's answers."""
+    if not client.session_id:
+        return {}
+    latency = client.counters.latency
+    return {
+        "session_id": client.session_id,
+        "last_operation": operation_name(client),
+        "established": client.established_ms,
+        "session_timeout": client.timeout_ms,
+        "last_cxid": client.last_xid,
+        "last_zxid": client.last_zxid,
+        "last_latency": ceil(latency.last_ms),
+        "min_latency": int(latency.lowest_ms),
+        "avg_latency": round(latency.average_ms, 4),
+        "max_latency": ceil(latency.highest_ms),
+    }
 
 
 def _dirs(facts: Facts) -> Answer:
@@ -75,10 +101,10 @@ def _dump(facts: Facts) -> Answer:
     tree = facts.member.tree
     return {
         "session_id_to_timeout_ms": {
-            hexadecimal(session_id): timeout for session_id, (timeout, _) in tree.sessions.items()
+            str(session_id): timeout for session_id, (timeout, _) in tree.sessions.items()
         },
         "session_id_to_ephemeral_paths": {
-            hexadecimal(session_id): list(paths) for session_id, paths in tree.ephemerals.items()
+            str(session_id): list(paths) for session_id, paths in tree.ephemerals.items()
         },
     }
 
@@ -107,6 +133,8 @@ def _ruok(_facts: Facts) -> Answer:
 
 def _server_stats(facts: Facts) -> Answer:
     latency = facts.counters.latency
+    local, remote = foreign_connections(facts)
+    data_size, log_size = facts.directory_sizes()
     return {
         "version": full_version(),
         "read_only": facts.member.is_read_only,
@@ -122,32 +150,45 @@ def _server_stats(facts: Facts) -> Answer:
             "num_alive_client_connections": alive(facts),
             "auth_failed_count": facts.counters.auth_failed,
             "uptime": int(facts.uptime_s * 1000),
+            "data_dir_size": data_size,
+            "log_dir_size": log_size,
+            "non_mtlslocal_conn_count": local,
+            "non_mtlsremote_conn_count": remote,
         },
         "node_count": znodes(facts),
     }
 
 
 def _stats(facts: Facts) -> Answer:
-    return {**_server_stats(facts), **_connections(facts)}
+    return {**_server_stats(facts), **_described(facts, _brief)}
 
 
 def _voting_view(facts: Facts) -> Answer:
     voters = {id_: one for id_, one in members(facts).items() if not one.is_observer}
+    return {"current_config": {str(id_): _server(one) for id_, one in voters.items()}}
+
+
+def _server(one: Server) -> Answer:
     return {
-        "current_config": {
-            str(id_): str(Address(one.host, one.port)) for id_, one in voters.items()
-        }
+        "server_addresses": [str(Address(one.host, one.port))],
+        "election_addresses": [str(Address(one.host, one.election_port))],
+        "client_address": _client_address(one),
+        "learner_type": "observer" if one.is_observer else "participant",
     }
+
+
+def _client_address(one: Server) -> str:
+    return "" if one.client_port is None else str(Address(one.client_host, one.client_port))
 
 
 def _watches(facts: Facts) -> Answer:
     found = watches_by_session(facts).items()
-    return {"session_id_to_watched_paths": {hexadecimal(sid): paths for sid, paths in found}}
+    return {"session_id_to_watched_paths": {str(sid): paths for sid, paths in found}}
 
 
 def _watches_by_path(facts: Facts) -> Answer:
     found = facts.member.watches.paths().items()
-    return {"path_to_session_ids": {path: [hexadecimal(sid) for sid in ids] for path, ids in found}}
+    return {"path_to_session_ids": {path: list(ids) for path, ids in found}}
 
 
 def _watch_summary(facts: Facts) -> Answer:
@@ -177,7 +218,7 @@ def _zab_state(facts: Facts) -> Answer:
 # Commands that change something (resets, snapshot, restore, set_trace_mask) are not here: nothing
 # on this port asks who is there. Resets are four-letter words.
 _COMMANDS = (
-    Command("configuration", ("conf", "config"), configuration),
+    Command("configuration", ("conf", "config"), _configuration),
     Command("connections", ("cons",), _connections),
     Command("dirs", (), _dirs),
     Command("dump", (), _dump),

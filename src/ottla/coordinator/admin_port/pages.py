@@ -1,7 +1,8 @@
 """What is found under which path.
 
 `/commands/<name>` and their short names are ZooKeeper 3.9's, as JSON; `/metrics` is `mntr` for
-Prometheus; `/health/live` says that the loop turns, `/health/ready` that clients are served.
+Prometheus, by the names of ZooKeeper's own provider, which have no `zk_`; `/health/live` says that
+the loop turns, `/health/ready` that clients are served.
 """
 
 import json
@@ -58,10 +59,10 @@ def _json(status: HTTPStatus, answer: Mapping[str, object]) -> Page:
 def _metrics(facts: Facts) -> Page:
     figures: dict[str, Figure] = monitor(facts)
     labels = f'version="{figures.pop("version")}",server_state="{figures.pop("server_state")}"'
-    lines = ["# TYPE zk_info gauge", f"zk_info{{{labels}}} 1"]
+    lines = ["# TYPE server_info gauge", f"server_info{{{labels}}} 1"]
     for name, value in figures.items():
         if isinstance(value, int | float):
-            lines += [f"# TYPE zk_{name} gauge", f"zk_{name} {value}"]
+            lines += [f"# TYPE {name} gauge", f"{name} {value}"]
     return Page(HTTPStatus.OK, _PROMETHEUS, "\n".join(lines) + "\n")
 
 

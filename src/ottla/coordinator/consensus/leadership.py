@@ -38,7 +38,6 @@ class Leadership:
         "_log",
         "_me",
         "_send",
-        "_started",
         "_timing",
         "_voters",
         "epoch",
@@ -48,6 +47,7 @@ class Leadership:
         "next_heartbeat",
         "owes_news",
         "snapshots_wanted",
+        "started",
         "transfer_deadline",
         "transfer_to",
     )
@@ -69,7 +69,7 @@ class Leadership:
         self._send = send
         self._timing = timing
         self._limits = limits
-        self._started = now
+        self.started = now
         self._counter = 0  # of the last entry made; the no-op has 0 (section 3.6.2, 6.4)
         self.first_index = log.last_index + 1  # the no-op's; nothing before it commits by count
         self._me = me
@@ -422,7 +422,7 @@ class Leadership:
 
     def patience_end(self) -> float:
         """When the majority counts as lost if nobody answers; a new leader gets a full lease."""
-        return max(self.lease_end(), self._started + self._timing.lease_s)
+        return max(self.lease_end(), self.started + self._timing.lease_s)
 
     # --- handing over (section 3.10)
 
