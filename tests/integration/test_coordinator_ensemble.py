@@ -253,19 +253,33 @@ def test_party_shows_who_is_there_and_survives_a_leader_change(daemons, connect)
         time.sleep(0.02)
 
 
-def test_clean_stop_of_the_leader_pauses_writes_for_less_than_an_election(daemons, connect):
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_clients_of_the_others_keep_their_connections_when_the_leader_goes(daemons, connect, end):
+    """What was with the old leader goes to the next one, each write once and in order."""
     leader = daemons.wait_leader()
-    others = ",".join(
-        f"127.0.0.1:{port}" for me, port in daemons.client_ports.items() if me != leader
+    client = connect(
+        ",".join(f"127.0.0.1:{port}" for me, port in daemons.client_ports.items() if me != leader)
     )
-    client = connect(others)
     client.create("/n", b"")
-    assert daemons.stop(leader) == 0
-    retried(lambda: client.set("/n", b"1"))
+    states = []
+    client.add_listener(states.append)
+    before = [client.set_async("/n", b"%d" % n) for n in range(200)]
+    getattr(daemons, end)(leader)
+    after = [client.set_async("/n", b"%d" % n) for n in range(200, 400)]
+    versions = [each.get(timeout=10).version for each in before + after]
+    assert versions == list(range(1, 401))
+    assert client.get("/n")[0] == b"399"
+    assert states == []
     assert daemons.wait_leader() != leader
+
+
+def test_clean_stop_offers_the_leadership(daemons):
+    leader = daemons.wait_leader()
+    assert daemons.stop(leader) == 0
     out = (daemons.directory / f"{leader}.out").read_text()
     assert "ensemble.leadership_offered" in out
     assert "coordinator.stopped" in out
+    assert daemons.wait_leader() != leader
 
 
 def test_minority_refuses_and_majority_goes_on(daemons, connect):
