@@ -148,6 +148,8 @@ class Leading:
         """An own entry was applied to the tree."""
         self._decider.applied(applied.zxid)
         opcode = applied.opcode
+        if opcode > 0:
+            return  # what begins and ends sessions has other numbers
         if opcode in _SESSION_BEGINS:
             if applied.error is ZkError.OK:
                 timeout_ms = self._tree.sessions[applied.session_id][0]

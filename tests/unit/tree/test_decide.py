@@ -303,3 +303,22 @@ def test_containers_and_ttl_nodes():
     assert solo.submit(OpCode.DELETE_CONTAINER, plain, member=None).error is ZkError.NONODE
     too_long = ttl._replace(path="/t2", ttl=1 << 40)
     assert solo.submit(OpCode.CREATE_TTL, too_long).error is ZkError.BADARGUMENTS
+
+
+def test_changes_of_a_node_on_their_way_are_seen_until_the_last_of_them_is_applied(solo):
+    first = solo.decide(OpCode.SET_DATA, SetDataRequest("/a", b"22", 0).encode())
+    multi = MultiRequest([(OpCode.SET_DATA, SetDataRequest("/a", b"333", 1))]).encode()
+    second = solo.decide(OpCode.MULTI, multi)
+    third = solo.decide(OpCode.SET_DATA, SetDataRequest("/a", b"4", 2).encode())
+    for payload in (first, second):
+        solo.decider.check()
+        assert solo.apply(payload).error is ZkError.OK
+    # One is still on its way: what comes next is judged by that.
+    refused = solo.decide(OpCode.SET_DATA, SetDataRequest("/a", b"5", 2).encode())
+    fourth = solo.decide(OpCode.SET_DATA, SetDataRequest("/a", b"5", 3).encode())
+    solo.decider.check()
+    assert solo.apply(third).error is ZkError.OK
+    assert solo.apply(refused).error is ZkError.BADVERSION
+    assert solo.apply(fourth).error is ZkError.OK
+    solo.decider.check()
+    assert solo.decider.outstanding == 0

@@ -87,15 +87,19 @@ class _Waiting:
         self.outcome: bytes | None = None  # the whole reply
         self.arrived = connection.turn_began
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it cannot be answered yet, even at the head of the queue."""
+        return self.outcome is None and self.body is None
+
     def on_applied(self, applied: Applied) -> None:
-        error = applied.error
-        self.outcome = reply_frame(self.xid, applied.zxid, error, applied.reply)
-        connection = self.connection
+        error, connection = applied.error, self.connection
+        outcome = reply_frame(self.xid, applied.zxid, error, applied.reply)
         if error is _SESSION_MOVED:
             # The client is elsewhere by now; an answer from here would only mislead it.
             connection.close("session moved")
         else:
-            connection.drain()
+            connection.write_done(self, outcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +228,7 @@ class Connection:
         if self._proofs.enforcement is not None:
             frames = self._screen(frames, self._proofs.enforcement)
         count = 0
+        submit = self._member.submit_nowait
         for frame in frames:
             if self.finishing:
                 return
@@ -234,7 +239,14 @@ class Connection:
             self.last_xid = xid
             self.last_opcode = opcode
             if opcode in WRITES:
-                self._write(xid, opcode, bytes(frame[8:]))
+                if self.read_only:
+                    self._refuse_write(xid, opcode)
+                    continue
+                waiting = _Waiting(self, xid, opcode, None)
+                self._queue.append(waiting)
+                if opcode == _CLOSE_SESSION:
+                    self.leaving = True
+                submit(self.session_id, opcode, bytes(frame[8:]), self.auth, waiting.on_applied)
             elif opcode == _AUTH:
                 self._authenticate(xid, frame)
             elif opcode == _SASL and self._proofs.begin_sasl is not None:
@@ -252,6 +264,18 @@ class Connection:
 
     def send_event(self, encoded: bytes) -> None:
         self._send(encoded)
+
+    def write_done(self, write: _Waiting, outcome: bytes) -> None:
+        """A write was applied, and this answers it. Mostly it is the first in the queue."""
+        queue = self._queue
+        if queue and queue[0] is write and write.opcode != _CLOSE_SESSION and not self.closed:
+            queue.popleft()
+            self._reply(outcome, write.arrived)
+            if (not queue or queue[0].is_waiting) and self._room is None:
+                return
+        else:
+            write.outcome = outcome
+        self.drain()
 
     def drain(self) -> None:
         """Answer from the head of the queue all that can be answered now."""
@@ -275,14 +299,16 @@ class Connection:
     def take_out(self, now: float) -> bytes:
         """Everything that waits to be sent; the caller sends it or puts it back as `unsent`."""
         out = self._out
-        if self._answered:
-            elapsed = now - self._oldest
-            self.counters.latency.add(elapsed, self._answered)
-            self._total.latency.add(elapsed, self._answered)
+        count = self._answered
+        if count:
+            elapsed_ms = (now - self._oldest) * 1000.0
+            self.counters.latency.add(elapsed_ms, count)
+            self._total.latency.add(elapsed_ms, count)
             self._answered = 0
             self.last_zxid = self._member.tree.last_zxid
-        self.counters.sent += len(out)
-        self._total.sent += len(out)
+        count = len(out)
+        self.counters.sent += count
+        self._total.sent += count
         if self.unsent:
             out.insert(0, self.unsent)
             self.unsent = b""
@@ -312,16 +338,6 @@ class Connection:
         self._reply(reply_frame(xid, self._member.tree.last_zxid, error), self.turn_began)
         if is_end:
             self.finish("session closed by its client")
-
-    def _write(self, xid: int, opcode: int, body: bytes) -> None:
-        if self.read_only:
-            self._refuse_write(xid, opcode)
-            return
-        waiting = _Waiting(self, xid, opcode, None)
-        self._queue.append(waiting)
-        if opcode == _CLOSE_SESSION:
-            self.leaving = True
-        self._member.submit_nowait(self.session_id, opcode, body, self.auth, waiting.on_applied)
 
     def _read(self, xid: int, opcode: int, body: Reader) -> None:
         tree = self._member.tree

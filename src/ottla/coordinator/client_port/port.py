@@ -145,6 +145,8 @@ class ClientPort:
 
     def _on_applied(self, applied: Applied) -> None:
         self._sending.gather()
+        if applied.opcode > 0 and not self._member.watches.are_any:
+            return  # nearly all: of no interest to anybody but who asked for it
         if applied.events:
             fired = self._member.watches.trigger(applied.events, self._auth_of)
             encoded, known = b"", None

@@ -16,12 +16,12 @@ class Latency:
         self.highest_ms = 0.0
         self.last_ms = 0.0
 
-    def add(self, elapsed_s: float, count: int = 1) -> None:
+    def add(self, elapsed_ms: float, count: int = 1) -> None:
         """`count` answers that each took so long."""
-        elapsed_ms = elapsed_s * 1000.0
-        if not self.count or elapsed_ms < self.lowest_ms:
+        if elapsed_ms < self.lowest_ms or not self.count:
             self.lowest_ms = elapsed_ms
-        self.highest_ms = max(self.highest_ms, elapsed_ms)
+        if elapsed_ms > self.highest_ms:  # noqa: PLR1730  `max` is a call more for every answer
+            self.highest_ms = elapsed_ms
         self.last_ms = elapsed_ms
         self.total_ms += elapsed_ms * count
         self.count += count

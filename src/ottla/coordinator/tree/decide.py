@@ -19,6 +19,7 @@ from ottla.protocol.zookeeper.opcodes import OpCode, Perms
 from ottla.protocol.zookeeper.requests import CreateSessionRequest
 
 _CREATE_SESSION = int(OpCode.CREATE_SESSION)
+_SET_DATA = int(OpCode.SET_DATA)
 _SESSION_OPCODES = frozenset({_CREATE_SESSION, int(OpCode.CLOSE_SESSION), REOPEN_SESSION})
 _PACK_HEADER = txns.HEADER.pack
 
@@ -65,7 +66,6 @@ class Decider:
         )
         self._last_session_id = tree.last_session_ids.get(member_id, 0)
         self._handlers: dict[int, Callable[[bytes, int], bytes]] = {
-            OpCode.SET_DATA: judge.set_data_body,
             OpCode.CREATE: judge.create_body,
             OpCode.CREATE2: judge.create_body,
             OpCode.CREATE_CONTAINER: judge.create_body,
@@ -100,10 +100,17 @@ class Decider:
         does by itself: closing an expired session, deleting an empty container.
         """
         member_id, tag = (-1, 0) if origin is None else origin
-        change = self._judge.begin(session_id, auth)
         error = 0
         decided = b""
         try:
+            if opcode == _SET_DATA:
+                self.require_session(session_id, member_id)
+                decided = self._judge.set_data_alone(body, auth)
+                return (
+                    _PACK_HEADER(txns.FORMAT, opcode, 0, member_id, tag, session_id, now_ms)
+                    + decided
+                )
+            change = self._judge.begin(session_id, auth)
             if opcode in _SESSION_OPCODES:
                 if opcode == _CREATE_SESSION:
                     session_id = self._new_session_id(now_ms)

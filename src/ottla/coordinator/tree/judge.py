@@ -48,6 +48,7 @@ _WITH_TTL = {
     int(CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL),
 }
 _MODES = frozenset(int(mode) for mode in CreateMode)
+_INT_MAX = 0x7FFF_FFFF
 _PACK_INT = INT.pack
 _UNPACK_INT = INT.unpack_from
 
@@ -83,24 +84,47 @@ class Judge:
 
     # From a request's body to a transaction's.
 
-    def set_data_body(self, body: bytes, _opcode: int) -> bytes:
+    def set_data_alone(self, body: bytes, auth: AuthIds) -> bytes:
+        """A setData that is no part of a multi: without a `begin`, and put over the tree at once.
+
+        Nearly all are of one form, and nothing of them has to be copied but the path.
+        """
         size = len(body) - 4
-        if size > 8:
-            # Nearly all are of this form, and nothing of them has to be copied but the path.
-            (length,) = _UNPACK_INT(body)
-            end = 4 + length
-            if 0 < length <= size - 8 and _UNPACK_INT(body, end)[0] == size - end - 4:
-                try:
-                    path = str(body[4:end], "utf-8")
-                except UnicodeDecodeError:
-                    raise DecodeError("a path that is not UTF-8") from None
-                version = self._set_data(path, size - end - 4, _UNPACK_INT(body, size)[0])
-                return _PACK_INT(version) + body[:size]
+        if size <= 8:
+            return self._set_data_apart(body, auth)
+        (length,) = _UNPACK_INT(body)
+        end = 4 + length
+        if not 0 < length <= size - 8 or _UNPACK_INT(body, end)[0] != size - end - 4:
+            return self._set_data_apart(body, auth)
+        try:
+            path = str(body[4:end], "utf-8")
+        except UnicodeDecodeError:
+            raise DecodeError("a path that is not UTF-8") from None
+        overlay = self._overlay
+        node = overlay.open_one(path)
+        if node is None:
+            raise Refused(ZkError.NONODE if paths.is_valid(path) else ZkError.BADARGUMENTS)
+        if not node.acl.world_perms & _WRITE and not node.acl.permits(_WRITE, auth):
+            raise Refused(ZkError.NOAUTH)
+        if self._enforce_quota:
+            self._require_quota(path, 0, size - end - 4 - node.size)
+        current = node.version
+        expected: int = _UNPACK_INT(body, size)[0]
+        if expected not in (-1, current):
+            raise Refused(ZkError.BADVERSION)
+        node.version = version = current + 1 if current < _INT_MAX else as_int32(current + 1)
+        node.size = size - end - 4
+        overlay.commit_one(path, node)
+        return _PACK_INT(version) + body[:size]
+
+    def _set_data_apart(self, body: bytes, auth: AuthIds) -> bytes:
+        change = self.begin(self._session_id, auth)
         reader = Reader(body)
         path = reader.string()
         data = reader.buffer()
         end = reader.at  # path and data go over as they are
         version = self._set_data(path, len(data) if data else 0, reader.int32())
+        self._overlay.commit(change)
         return _PACK_INT(version) + body[:end]
 
     def create_body(self, body: bytes, opcode: int) -> bytes:

@@ -6,6 +6,7 @@ entry has been applied, in the same order.
 """
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from ottla.coordinator.tree.access import AccessList
@@ -24,6 +25,7 @@ class PendingNode:
     child_count: int
     acl: AccessList
     size: int  # of the data
+    uses: int = 0  # decisions on their way that are in it
 
 
 class Change:
@@ -45,7 +47,7 @@ class Overlay:
         self._tree = tree
         self._nodes: dict[str, PendingNode] = {}
         self._sessions: dict[int, Change] = {}  # id -> the newest change of that session
-        self._queue: deque[Change] = deque()
+        self._queue: deque[Change | str] = deque()  # a path: a setData, which changes no more
 
     def __len__(self) -> int:
         """Decisions that are not applied yet."""
@@ -86,6 +88,32 @@ class Overlay:
         change.nodes[path] = node
         return node
 
+    def open_one(self, path: str) -> PendingNode | None:
+        """The node as of now, for a decision on it alone; `commit_one` ends it or nothing does."""
+        node = self._nodes.get(path)
+        if node is not None:
+            return None if node.owner is None else node
+        known = self._tree.nodes.get(path)
+        if known is None:
+            return None
+        children, data = known.children, known.data
+        return PendingNode(
+            known.version,
+            known.cversion,
+            known.aversion,
+            known.owner,
+            len(children) if children else 0,
+            known.acl,
+            len(data) if data else 0,
+        )
+
+    def commit_one(self, path: str, node: PendingNode) -> None:
+        """`node` of `open_one` was changed."""
+        if not node.uses:
+            self._nodes[path] = node
+        node.uses += 1
+        self._queue.append(path)
+
     @property
     def quotas(self) -> Quotas:
         """As of the last transaction applied; as in ZooKeeper, what is outstanding counts not."""
@@ -110,7 +138,11 @@ class Overlay:
         return list(owned)
 
     def commit(self, change: Change) -> None:
-        self._nodes.update(change.nodes)
+        nodes = self._nodes
+        for path, node in change.nodes.items():
+            earlier = nodes.get(path)
+            node.uses = 1 if earlier is None else earlier.uses + 1
+            nodes[path] = node
         if change.sessions:
             for session_id in change.sessions:
                 self._sessions[session_id] = change
@@ -120,8 +152,18 @@ class Overlay:
         """The oldest decision is in the tree now."""
         change = self._queue.popleft()
         nodes = self._nodes
-        for path, node in change.nodes.items():
-            if nodes.get(path) is node:
+        if type(change) is str:
+            node = nodes[change]
+            if node.uses == 1:
+                del nodes[change]
+            else:
+                node.uses -= 1
+            return
+        assert isinstance(change, Change)
+        for path in change.nodes:
+            node = nodes[path]
+            node.uses -= 1
+            if not node.uses:
                 del nodes[path]
         if change.sessions:
             for session_id in change.sessions:
@@ -131,10 +173,15 @@ class Overlay:
     def check(self) -> None:
         assert self._queue or not (self._nodes or self._sessions)
         for path, node in self._nodes.items():
-            assert any(change.nodes.get(path) is node for change in self._queue), path
+            queued = [each for each in self._queue if path in _paths_of(each)]
+            assert node.uses == len(queued) > 0, path
             assert node.child_count >= 0, path
         for change in self._sessions.values():
             assert change in self._queue
+
+
+def _paths_of(change: Change | str) -> Collection[str]:
+    return (change,) if isinstance(change, str) else change.nodes
 
 
 __all__ = ["Change", "Overlay", "PendingNode"]

@@ -15,7 +15,7 @@ from ottla.coordinator.tree.quotas import Quotas
 from ottla.coordinator.tree.values import REOPEN_SESSION, Applied, NodeChange, Origin, Session
 from ottla.coordinator.tree.znode import Znode, is_ephemeral, is_ttl, ttl_of
 from ottla.protocol.zookeeper.errors import ZkError
-from ottla.protocol.zookeeper.jute import INT, Reader, put_string
+from ottla.protocol.zookeeper.jute import INT, BytesLike, Reader, put_string
 from ottla.protocol.zookeeper.multi import encode_results
 from ottla.protocol.zookeeper.opcodes import EventType, OpCode
 
@@ -28,6 +28,7 @@ _DATA_CHANGED = EventType.NODE_DATA_CHANGED
 _CHILDREN_CHANGED = EventType.NODE_CHILDREN_CHANGED
 _OK = ZkError.OK
 _CLOSE_SESSION = int(OpCode.CLOSE_SESSION)
+_SET_DATA = int(OpCode.SET_DATA)
 _unpack_header = txns.HEADER.unpack_from
 _unpack_set_data = txns.VERSION_AND_LENGTH.unpack_from
 _unpack_int = INT.unpack_from
@@ -127,6 +128,9 @@ class Tree:
         self._time_ms = time_ms
         self._member_id = member_id
         events = self._events = []
+        if opcode == _SET_DATA:
+            reply = self._set_data_at(payload, txns.HEADER_SIZE)
+            return _new(Applied, (zxid, session_id, origin, opcode, _OK, reply, events, ()))
         reader = Reader(payload, txns.HEADER_SIZE)
         reply = self._appliers[opcode](reader, opcode, session_id)
         closed = (session_id,) if opcode == _CLOSE_SESSION else ()
@@ -278,7 +282,9 @@ class Tree:
     # Appliers: (reader at the body, opcode, session id) -> encoded response.
 
     def _set_data(self, reader: Reader, _opcode: int, _session_id: int) -> bytes:
-        at, payload = reader.at, reader.data
+        return self._set_data_at(reader.data, reader.at)
+
+    def _set_data_at(self, payload: BytesLike, at: int) -> bytes:
         version, length = _unpack_set_data(payload, at)
         at += 8
         end = at + length
@@ -286,18 +292,19 @@ class Tree:
         (length,) = _unpack_int(payload, end)
         end += 4
         data = bytes(payload[end : end + length]) if length >= 0 else None
-        node = self.for_change(path)
+        node = self.nodes[path]
+        if self._frozen:
+            self.for_change(path)
         more = (len(data) if data else 0) - (len(node.data) if node.data else 0)
         self.data_bytes += more
         node.data = data
         node.version = version
         node.mzxid = self._zxid
         node.mtime = self._time_ms
-        node.touched()
         if more and self.quotas.limited:
             self.quotas.changed(path, 0, more)
         self._events.append(_new(NodeChange, (_DATA_CHANGED, path, node.acl)))
-        return node.encoded_stat()
+        return node.new_stat()
 
     def _create(self, reader: Reader, opcode: int, _session_id: int) -> bytes:
         owner, cversion = reader.unpack(txns.OWNER_AND_CVERSION)

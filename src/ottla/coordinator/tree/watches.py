@@ -107,6 +107,11 @@ class Watches:
         self._data = _Table()
         self._children = _Table()
 
+    @property
+    def are_any(self) -> bool:
+        """Whether anybody watches anything."""
+        return bool(self._data.by_path or self._children.by_path)
+
     def watch_data(self, path: str, session_id: int) -> None:
         """Also how one waits for a node that does not exist yet."""
         self._data.add(path, session_id, ONE_SHOT)
@@ -165,7 +170,7 @@ class Watches:
         its one-shot watch is used up all the same.
         """
         fired: Fired = []
-        if not self._data.by_path and not self._children.by_path:
+        if not self.are_any:
             return fired
         for kind, path, acl in changes:
             if kind == EventType.NODE_CHILDREN_CHANGED:

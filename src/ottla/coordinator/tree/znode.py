@@ -65,23 +65,25 @@ class Znode:
         )
 
     def encoded_stat(self) -> bytes:
-        known = self._stat
-        if known is None:
-            children, data, owner = self.children, self.data, self.owner
-            count = len(children) if children else 0
-            known = self._stat = _PACK_STAT(  # as `stat` says, without making one
-                self.czxid,
-                self.mzxid,
-                self.ctime,
-                self.mtime,
-                self.version,
-                as_int32(self.cversion * 2 - count),
-                self.aversion,
-                owner if owner and is_ephemeral(owner) else 0,
-                len(data) if data else 0,
-                count,
-                self.pzxid,
-            )
+        return self._stat or self.new_stat()
+
+    def new_stat(self) -> bytes:
+        """As `encoded_stat`, of a node that was changed; it takes the place of `touched`."""
+        children, data, owner, changes = self.children, self.data, self.owner, self.cversion * 2
+        count = len(children) if children else 0
+        known = self._stat = _PACK_STAT(  # as `stat` says, without making one
+            self.czxid,
+            self.mzxid,
+            self.ctime,
+            self.mtime,
+            self.version,
+            as_int32(changes - count) if changes else -count,
+            self.aversion,
+            owner if owner and is_ephemeral(owner) else 0,
+            len(data) if data else 0,
+            count,
+            self.pzxid,
+        )
         return known
 
     def encoded_data(self) -> bytes:
