@@ -1,10 +1,12 @@
 """Produce and Fetch from frame to log and back, over real partitions on a disk in memory."""
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import trio
 
 from ottla.broker.api import fetch, list_offsets, produce
+from ottla.broker.ids import TopicPartition
 from ottla.protocol.kafka.errors import ErrorCode
 from ottla.protocol.kafka.messages.fetch import (
     FetchPartition,
@@ -145,6 +147,27 @@ async def test_acks_all_waits_for_the_followers_fetch(autojump_clock):
         acknowledged = (await peer.answer())[1].responses[0].partition_responses[0]
         assert (acknowledged.error_code, acknowledged.base_offset) == (0, 0)
         assert len((await fetched(peer_consumer, get(0))).records) > 0
+
+
+async def test_what_was_packed_anew_waits_for_followers_beside_the_next_requests(autojump_clock):
+    """All three share one replication round trip, as requests do that nothing is done about."""
+
+    class Beside:
+        async def beside(self, call):
+            await trio.sleep(1)
+            return call()
+
+    async with broker(replicas=(1, 2), min_isr=2, log_manager=Beside()) as served:
+        log = served.services.partitions.get(TopicPartition("t", 0)).log
+        log.config = replace(log.config, compression_type="gzip")
+        peer, follower = await served.connect(), await served.connect()
+        await peer.send_all([(put(batch(text * 9000)), 9) for text in "abc"])
+        await trio.sleep(3.5)
+        assert log.log_end == 3
+        await follower.send(get(3, follower=2), 15)
+        found = [(await peer.answer())[1].responses[0].partition_responses[0] for _ in range(3)]
+        assert [(each.error_code, each.base_offset) for each in found] == [(0, 0), (0, 1), (0, 2)]
+        assert trio.current_time() < 5
 
 
 async def test_a_follower_that_does_not_come_makes_acks_all_time_out(autojump_clock):

@@ -58,8 +58,11 @@ class Parked(Protocol):
     next request is not looked at before; what the request's frame holds stays valid until then.
     """
 
-    async def wait(self) -> Message:
-        """The response, at the request's own deadline at the latest; BrokerError as in handlers."""
+    async def wait(self) -> "Message | Parked | None":
+        """The response, at the request's own deadline at the latest; BrokerError as in handlers.
+
+        Where `must_wait`: None for no response, or what is parked from now on without that.
+        """
         ...
 
 

@@ -133,14 +133,19 @@ class Later:
         except Exception as error:  # noqa: BLE001  the boundary, see `Dispatcher.failure`
             return self._dispatcher.failure(route, self._request, self._ctx, error)
 
-    async def finish(self) -> Parts | None:
-        """The response's frame; None when there is none to send."""
+    async def finish(self) -> "Parts | Later | None":
+        """The response's frame; None when there is none to send.
+
+        Where `must_wait`, perhaps a reply that comes later still, for which nothing has to wait.
+        """
         route = self._route
         try:
             if self._parked is None:
                 answer = await route.handle(self._request, self._ctx)
             else:
                 answer = await self._parked.wait()
+                if self.must_wait and hasattr(answer, "wait"):
+                    return Later(self._dispatcher, route, self._request, self._ctx, answer)
             return None if answer is None else route.response(answer, self._ctx.correlation_id)
         except Exception as error:  # noqa: BLE001  the boundary, see `Dispatcher.failure`
             return self._dispatcher.failure(route, self._request, self._ctx, error)

@@ -159,7 +159,8 @@ class _Replicating:
 
 class _Packing:
     """A parked response: large batches that their topic has in another codec are packed beside the
-    loop, one after the other, before anything is appended.
+    loop, one after the other, before anything is appended. What is left to wait for then is parked
+    as with any other request.
     """
 
     __slots__ = ("_ctx", "_request")
@@ -170,7 +171,7 @@ class _Packing:
         self._request = request
         self._ctx = ctx
 
-    async def wait(self) -> ProduceResponse | None:
+    async def wait(self) -> ProduceResponse | Parked | None:
         beside = self._ctx.services.log_manager.beside
         for data, config in _to_pack(self._request, self._ctx):
             assert data.records is not None
@@ -178,12 +179,7 @@ class _Packing:
             pack = partial(recompressed, data.records, config.codec, config.codec_level)
             with suppress(BrokerError):  # of which the append finds the same
                 data.records = memoryview(await beside(pack))
-        answer = _append(self._request, self._ctx)
-        if answer is None or isinstance(answer, ProduceResponse):
-            return answer
-        response = await answer.wait()
-        assert isinstance(response, ProduceResponse)
-        return response
+        return _append(self._request, self._ctx)
 
 
 def _to_pack(

@@ -359,10 +359,16 @@ class Connection:
         self._running += 1
         parts = await later.finish()
         self._running -= 1
+        self.last_active = trio.current_time()
+        if type(parts) is Later:
+            parts.size = later.size  # which stays owed
+            assert not parts.must_wait
+            self._enqueue(parts)
+            return
         if self._share is not None:
             self._share.settle(later.size)
-        self.last_active = trio.current_time()
         if parts is not None:
+            assert type(parts) is list
             self._send_or_queue(parts)
 
     def _send_or_queue(self, parts: Parts) -> None:
@@ -510,6 +516,7 @@ class Connection:
             if type(item) is Later:
                 self._running += 1
                 parts = await item.finish() or []
+                assert type(parts) is list, "only what the reader waits for comes in two steps"
                 self._running -= 1
                 if self._share is not None:
                     self._share.settle(item.size)
