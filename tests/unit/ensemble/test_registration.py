@@ -17,7 +17,7 @@ from ottla.broker.ensemble.registration import (
 from ottla.broker.ensemble.replies import SessionId
 from ottla.broker.ensemble.stale_session import SessionFile
 from ottla.broker.ensemble.values import BrokerInfo, Endpoint
-from ottla.runtime.memory import FixedWallClock, MemoryDisk
+from ottla.runtime.memory import FixedWallClock, MemoryDisk, RecordingEvents
 
 BROKER = BrokerInfo(1, (Endpoint("PLAINTEXT", "h", 9092),))
 CLOCK = FixedWallClock()
@@ -124,11 +124,15 @@ async def test_endpoints_can_be_rewritten(autojump_clock, client, events, sessio
     assert stat.czxid == epoch
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"session_id":"x","password":""}'])
-def test_unreadable_session_file_counts_as_none(data):
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"session_id":"x","password":""}', b"\xff"])
+async def test_unreadable_session_file_counts_as_none_and_is_told(data):
     disk = MemoryDisk()
     disk.replace("/s", data)
-    assert SessionFile(disk, "/s").load() is None
+    events = RecordingEvents()
+    nobody_is_asked = None
+    await end_previous_session(nobody_is_asked, SessionFile(disk, "/s"), events, timeout_s=1)
+    (told,) = events.named("ensemble.previous_session_unreadable")
+    assert told.fields["reason"].startswith("/s names no session")
 
 
 @pytest.mark.parametrize("session_id", [1, -1, 0x7FFFFFFFFFFFFFFF, -(1 << 63)])

@@ -12,7 +12,7 @@ import trio
 from ottla.broker.ensemble import encodings, paths
 from ottla.broker.ensemble.client import EnsembleClient
 from ottla.broker.ensemble.errors import ConnectionLoss, NodeExists, NoNode, SessionExpired
-from ottla.broker.ensemble.stale_session import SessionFile
+from ottla.broker.ensemble.stale_session import SessionFile, UnreadableSession
 from ottla.broker.ensemble.values import BrokerInfo
 from ottla.broker.ensemble.watches import WatchEvent
 from ottla.broker.ids import BrokerId
@@ -84,8 +84,15 @@ async def allocate_broker_id(
 async def end_previous_session(
     client: EnsembleClient, session_file: SessionFile, events: Events, *, timeout_s: float
 ) -> None:
-    """End the session this broker had before it was killed, so that its ephemerals are gone."""
-    previous = session_file.load()
+    """End the session this broker had before it was killed, so that its ephemerals are gone.
+
+    One that nobody can tell any more ends by its own timeout; the registration waits for that.
+    """
+    try:
+        previous = session_file.load()
+    except UnreadableSession as error:
+        events.warning("ensemble.previous_session_unreadable", reason=str(error))
+        return
     if previous is None or previous.id == client.session.id:
         return
     ended = await client.close_session(previous, timeout_s=timeout_s)

@@ -21,6 +21,10 @@ from ottla.protocol.zookeeper.opcodes import OpCode
 from ottla.runtime.interfaces import Address, ConnectionLost, Disk, Network, Stream
 
 
+class UnreadableSession(Exception):
+    """What is in a session file is no session, or cannot be read."""
+
+
 class SessionFile:
     """Where the session is remembered. Writes replace the file and sync it."""
 
@@ -29,15 +33,18 @@ class SessionFile:
         self._path = path
 
     def load(self) -> SessionId | None:
-        """The session written last. None: none, or the file is not readable as one."""
+        """The session written last; None where there is none. UnreadableSession."""
         try:
             node = json.loads(self._disk.read(self._path))
             session = int(node["session_id"], 16)
             return SessionId(
                 session - (1 << 64) if session >> 63 else session, bytes.fromhex(node["password"])
             )
-        except (OSError, ValueError, KeyError, TypeError):
+        except FileNotFoundError:
             return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise UnreadableSession(f"{self._path} names no session ({reason})") from error
 
     def save(self, session: SessionId) -> None:
         node = {
@@ -100,4 +107,4 @@ async def _next_frame(stream: Stream, frames: FrameReader) -> bytes:
             return bytes(received[0])
 
 
-__all__ = ["SessionFile", "close_session"]
+__all__ = ["SessionFile", "UnreadableSession", "close_session"]
