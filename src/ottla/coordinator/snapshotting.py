@@ -17,6 +17,11 @@ SLICE_S = 0.002
 """How long a dump may hold the loop at a time. A write waits for a few of these."""
 
 
+RESTS = 2
+"""So many times as long as a snapshot took is none begun for this member's own sake: a large state
+that is written to fast would have one taken all the time. The log grows by what comes meanwhile."""
+
+
 class Snapshotting:
     """Owned by the node, which goes on with everything while a snapshot is taken."""
 
@@ -42,6 +47,7 @@ class Snapshotting:
         self.is_taking = False
         """Whether a snapshot is being written."""
         self._due = 0
+        self._not_before = float("-inf")
         self.plan(store.recovered.base.index)
 
     def plan(self, index: int) -> None:
@@ -54,7 +60,7 @@ class Snapshotting:
 
     def applied(self, index: int) -> None:
         """Entries up to `index` are applied."""
-        if index >= self._due:
+        if index >= self._due and trio.current_time() >= self._not_before:
             self._wake.set()
 
     def offer_soon(self) -> None:
@@ -68,7 +74,11 @@ class Snapshotting:
             await self._wake.wait()
             self._wake = trio.Event()
             self.is_taking = True
+            self._not_before = float("inf")
+            began = trio.current_time()
             await self._take()
+            now = trio.current_time()
+            self._not_before = now + RESTS * (now - began)
             self.is_taking = False
 
     async def _take(self) -> None:
