@@ -8,6 +8,8 @@ from ottla.broker.api.api import Api, RequestContext
 from ottla.broker.api.dispatch import Dispatcher
 from ottla.broker.server.connection import ConnectionLimits
 from ottla.broker.server.listener import Server, ServerSettings
+from ottla.broker.slices import server_settings
+from ottla.config.broker import BrokerConfig
 from ottla.protocol.kafka.api_keys import ApiKey
 from ottla.protocol.kafka.framing import SPARE_BYTES
 from ottla.protocol.kafka.headers import encode_request_frame
@@ -96,3 +98,13 @@ async def test_connections_that_sent_much_once_keep_nothing_of_it() -> None:
         assert grown < SPARE_BYTES / 1e6 + 10, "70 times 1 MB otherwise"
 
     await serve(at_once, client)
+
+
+def test_what_a_peer_sends_waits_in_a_buffer_of_the_systems_size_unless_one_is_set() -> None:
+    """A fixed one of 100 kB, as Kafka's, makes the receiver pay for the sender's segments."""
+    required = {"broker.id": "1", "zookeeper.connect": "localhost:2181"}
+    settings = server_settings(BrokerConfig.from_properties(required))
+    assert (settings.receive_buffer_bytes, settings.send_buffer_bytes) == (None, 100 * 1024)
+    key = {"socket.receive.buffer.bytes": "102400"}
+    settings = server_settings(BrokerConfig.from_properties(required | key))
+    assert settings.receive_buffer_bytes == 100 * 1024
