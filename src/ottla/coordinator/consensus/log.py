@@ -10,13 +10,14 @@ from ottla.protocol.peer.entries import Block, Entry
 class Log:
     """Entries after `base`, consecutive, epochs and zxids ascending. Owned by the core."""
 
-    __slots__ = ("_blocks", "_entries", "base", "payload_bytes")
+    __slots__ = ("_blocks", "_checked", "_entries", "base", "payload_bytes")
 
     def __init__(self, base: Position, entries: Sequence[Entry] = ()) -> None:
         self.base = base
         self._entries: list[Entry] = []
         self._blocks: dict[int, Block] = {}  # recently made, by first index, for their encoding
         self.payload_bytes = 0
+        self._checked: tuple[int, list[Entry]] = base.index, []  # a base's index, what followed it
         if entries:
             self.append(entries)
 
@@ -116,14 +117,25 @@ class Log:
         return blocks
 
     def check(self) -> None:
-        """Assert what the class promises; costs a walk over all entries."""
+        """Assert what the class promises; costs a walk over all entries that are new to it."""
         base, entries = self.base, self._entries
-        indexes, epochs, zxids, payloads = zip(*entries, strict=True) if entries else ((),) * 4
-        assert indexes == tuple(range(base.index + 1, base.index + 1 + len(entries)))
-        assert all(map(le, (base.epoch, *epochs), epochs))
-        assert all(map(lt, (base.zxid, *zxids), zxids))
+        start, checked = self._checked
+        # Entries do not change: lists of the same objects are compared at little cost.
+        known = checked[base.index - start :] if base.index >= start else []
+        if entries[: len(known)] != known:
+            known = []
+        assert not entries or entries[0].index == base.index + 1
+        last, new = (known[-1] if known else base), entries[len(known) :]
+        indexes, epochs, zxids, _ = zip(*new, strict=True) if new else ((),) * 4
+        assert indexes == tuple(range(last.index + 1, last.index + 1 + len(new)))
+        assert all(map(le, (last.epoch, *epochs), epochs))
+        assert all(map(lt, (last.zxid, *zxids), zxids))
         assert epochs == tuple([zxid >> 32 for zxid in zxids])
-        assert self.payload_bytes == sum(map(len, payloads))
+        if known:
+            assert base.epoch <= known[0].epoch
+            assert base.zxid < known[0].zxid
+        assert self.payload_bytes == sum([len(entry.payload) for entry in entries])
+        self._checked = base.index, entries.copy()
 
 
 __all__ = ["Log"]
