@@ -22,6 +22,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import trio
 
@@ -30,7 +31,7 @@ from ottla.runtime.interfaces import BytesLike, Disk, Result
 _PAGE = 4096
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Write:
     """One change of a file's bytes that is not synced yet; `data` None means cut to `offset`."""
 
@@ -75,9 +76,9 @@ class _Directory:
 _Node = _Content | _Directory
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _NameChange:
-    """Entries that change together: (directory, name, what it names from now on or None)."""
+    """One or two entries that change together: (directory, name, what it names from now on)."""
 
     edits: tuple[tuple[_Directory, str, _Node | None], ...]
 
@@ -391,8 +392,9 @@ class MemoryDisk:
     def _settle(self, directory: _Directory) -> None:
         kept = []
         for change in self._pending:
-            if any(touched is directory for touched, _, _ in change.edits):
-                for touched, name, node in change.edits:
+            edits = change.edits
+            if edits[0][0] is directory or edits[-1][0] is directory:
+                for touched, name, node in edits:
                     _edit(touched.synced, name, node)
             else:
                 kept.append(change)
@@ -403,7 +405,7 @@ class MemoryDisk:
         mine = [
             change
             for change in self._pending
-            if any(touched is directory for touched, _, _ in change.edits)
+            if change.edits[0][0] is directory or change.edits[-1][0] is directory
         ]
         while mine and not any(
             touched is directory and each == name for touched, each, _ in mine[-1].edits
@@ -495,8 +497,9 @@ def _walk(directory: _Directory) -> Iterator[_Node]:
         yield node
 
 
-def _parts(path: str) -> list[str]:
-    return [part for part in path.split("/") if part not in {"", "."}]
+@lru_cache(4096)
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple([part for part in path.split("/") if part not in {"", "."}])
 
 
 def _missing(path: str) -> FileNotFoundError:
