@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from ottla.protocol.kafka.encoding import encoder_of
+from ottla.protocol.kafka.messages.produce import ProduceRequest
 from tests.simulation.world import processes
 from tests.simulation.world.seeds import attempt
 
@@ -55,6 +57,22 @@ def test_the_others_end_when_nobody_listens_any_more(attempts) -> None:
     assert next(told)[0] == 11
     told.close()
     assert time.monotonic() - began < 30
+
+
+def test_what_one_had_to_compile_the_next_has(attempts) -> None:
+    schema = ProduceRequest.__schema__
+    kept = dict(schema.encoders)
+    schema.encoders.clear()
+
+    def encode(_seed: int) -> str:
+        found = 9 in schema.encoders
+        encoder_of(schema, 9)
+        return "found" if found else "compiled"
+
+    told = [result for _, result, _ in attempts(encode)]
+    schema.encoders.update(kept)
+    assert told[0] == "compiled"
+    assert told[-1] == "found"
 
 
 def test_run_there_goes_as_here() -> None:

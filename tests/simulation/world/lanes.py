@@ -15,8 +15,8 @@ class Lane:
         self._fabric = fabric
         self._flow = stream._outgoing
         self._shared = self._flow.link
-        self._key = str(stream.local), fabric._host_of(self._flow)
-        self._link = Link(self._shared.delay_s, self._shared.jitter_s)
+        self._key = str(stream.local), self._shared.target
+        self._link = Link(self._shared.target, self._shared.delay_s, self._shared.jitter_s)
         fabric.links[self._key] = self._flow.link = self._link
 
     def stall(self) -> None:
@@ -36,7 +36,7 @@ class Lane:
 
 def is_on_a_lane(fabric: Fabric, stream: SimStream) -> bool:
     flow = stream._outgoing
-    return flow.link is not fabric.link(fabric.streams[stream], fabric._host_of(flow))
+    return flow.link is not fabric.link(fabric.streams[stream], flow.link.target)
 
 
 __all__ = ["Lane", "is_on_a_lane"]

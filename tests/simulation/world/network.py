@@ -12,12 +12,12 @@ or the whole connection breaks. The middle of a stream is never lost.
 """
 
 import errno
-import math
 import os
 import random
 import socket
-import zlib
 from collections import deque
+from math import ceil
+from zlib import crc32
 
 import trio
 
@@ -25,7 +25,8 @@ from ottla.runtime.interfaces import Address
 from tests.simulation.world.determinism import SimClock
 from tests.simulation.world.streams import DATA, FIN, RST, Flow, Link, SimListener, SimStream
 
-GRID_S = 1 / 2048
+_PER_S = 2048
+GRID_S = 1 / _PER_S
 """Deliveries happen on this grid, so that those close together share a turn of the loop."""
 CONNECT_TIMEOUT_S = 60.0
 _OWN_NAMES = {"", "localhost", "127.0.0.1", "0.0.0.0"}
@@ -62,7 +63,7 @@ class Fabric:
     def link(self, source: str, target: str) -> Link:
         found = self.links.get((source, target))
         if found is None:
-            found = self.links[source, target] = Link(self.delay_s, self.jitter_s)
+            found = self.links[source, target] = Link(target, self.delay_s, self.jitter_s)
         return found
 
     # Sending and delivering
@@ -77,9 +78,11 @@ class Fabric:
         due = start + link.delay_s
         if link.jitter_s:
             due += link.jitter_s * self.rng.random() ** 4
-        due = math.ceil(due / GRID_S) * GRID_S
-        due = max(due, flow.last_due)
-        flow.last_due = due
+        due = ceil(due * _PER_S) / _PER_S
+        if due < flow.last_due:
+            due = flow.last_due
+        else:
+            flow.last_due = due
         flow.queued += len(data)
         flying = flow.flying
         if flying and kind == DATA and flying[-1][1] == DATA and flying[-1][0] == due:
@@ -109,7 +112,7 @@ class Fabric:
                 elif not flow.reset:
                     flow.arrived += data
                     self.delivered += 1
-                    self.digest = zlib.crc32(data, self.digest ^ int(now * 2048) & 0xFFFFFFFF)
+                    self.digest = crc32(data, self.digest ^ int(now * _PER_S) & 0xFFFFFFFF)
                     if flow.reader is not None:
                         flow.wake_reader()
             elif kind == FIN:
@@ -121,11 +124,8 @@ class Fabric:
     def _answer_stale(self, flow: Flow) -> None:
         """Something was sent to a connection that the other host forgot."""
         flow.flying.clear()  # it stays in the sender's buffer: `queued` is not given back
-        if self.hosts[self._host_of(flow)] and not flow.back.closed:
+        if self.hosts[flow.link.target] and not flow.back.closed:
             self.send(flow.back, b"", RST)
-
-    def _host_of(self, flow: Flow) -> str:
-        return next(target for (_, target), link in self.links.items() if link is flow.link)
 
     # Faults
 
@@ -148,7 +148,7 @@ class Fabric:
             if not flow.flying:
                 continue
             again = now + 0.02 + self.rng.random() * (1.0 if long else 0.2)
-            again = math.ceil(again / GRID_S) * GRID_S
+            again = ceil(again / GRID_S) * GRID_S
             if long and self.rng.random() < self.reset_after_cut:
                 flow.flying = deque([[again, RST, b""]])
                 if not flow.back.closed:
@@ -162,7 +162,7 @@ class Fabric:
     def quicken(self, link: Link) -> None:
         """A slow link is as the others again, also for what waits before it."""
         link.bytes_per_s, link.delay_s = 0.0, self.delay_s
-        soon = math.ceil((self._clock.now + self.delay_s) / GRID_S) * GRID_S
+        soon = ceil((self._clock.now + self.delay_s) / GRID_S) * GRID_S
         for stream in self.streams:
             flow = stream._outgoing
             if flow.link is link and flow.flying and flow.flying[-1][0] > soon:
@@ -272,4 +272,4 @@ class SimNetwork:
 
 def _round_trip(out: Link, back: Link, rng: random.Random) -> float:
     jitter = (out.jitter_s + back.jitter_s) * rng.random() ** 4
-    return math.ceil((out.delay_s + back.delay_s + jitter) / GRID_S) * GRID_S
+    return ceil((out.delay_s + back.delay_s + jitter) / GRID_S) * GRID_S

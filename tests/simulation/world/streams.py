@@ -22,9 +22,10 @@ DATA, FIN, RST = range(3)
 class Link:
     """One direction between two hosts."""
 
-    __slots__ = ("bytes_per_s", "cut_since", "delay_s", "healed", "jitter_s", "waiting")
+    __slots__ = ("bytes_per_s", "cut_since", "delay_s", "healed", "jitter_s", "target", "waiting")
 
-    def __init__(self, delay_s: float, jitter_s: float) -> None:
+    def __init__(self, target: str, delay_s: float, jitter_s: float) -> None:
+        self.target = target  # the host where it ends
         self.delay_s = delay_s
         self.jitter_s = jitter_s
         self.bytes_per_s = 0.0  # 0: no limit
