@@ -54,6 +54,7 @@ from ottla.protocol.zookeeper.errors import ZkError
 from ottla.protocol.zookeeper.opcodes import OpCode
 from ottla.protocol.zookeeper.requests import CreateSessionRequest
 from ottla.runtime.interfaces import Runtime
+from ottla.runtime.timekeeper import Timekeeper
 
 APPLY_MAX = 500
 """Entries applied per turn, so that heartbeats are never late."""
@@ -140,7 +141,8 @@ class Node:
         is_alone = self._peers is None
         syncing = Syncing(store, self._core, self._snapshots, self._on_held, is_alone=is_alone)
         self._turns = Turns(self._turn, syncing.sync, syncing.sync_here, is_alone=is_alone)
-        self._deadline_moved = trio.Event()
+        self._timekeeper = Timekeeper()
+        self._report_at = now
         self._turn_due = False  # the core was told something since the last turn
 
     # --- what the client port asks (ports.Member)
@@ -291,7 +293,7 @@ class Node:
                 nursery.start_soon(self._turns.run)
                 nursery.start_soon(self._turns.run_beside)
                 nursery.start_soon(self._turns.run_later, self._timing.news_s)
-                nursery.start_soon(self._keep_time)
+                nursery.start_soon(self._timekeeper.run, self._look)
                 nursery.start_soon(self._snapshots.run)
                 if self._settings.autopurge_purge_interval_h > 0:
                     nursery.start_soon(self._snapshots.run_purges)
@@ -319,24 +321,19 @@ class Node:
         if self._leading is not None:
             self._leading.heard_nobody(now)
 
-    async def _keep_time(self) -> None:
-        next_report = trio.current_time()
-        report_every = self._settings.tick_time_ms / 2000
-        while True:
-            now = trio.current_time()
-            self._core.tick(now)
-            if self._leading is not None:
-                self._leading.look(now, self._runtime.wall_clock.now_ms())
-            if next_report <= now:
-                next_report = now + report_every
-                self._report_touches()
-            self._watching.look(now, is_serving=self._serving.is_on)
-            self._turn()
-            self._deadline_moved = trio.Event()
-            report_at = next_report if self._touched else float("inf")
-            then = next_look(self._core, self._leading, now, report_at)
-            with trio.move_on_at(max(then, now + 0.001)):
-                await self._deadline_moved.wait()
+    def _look(self) -> float:
+        """What time alone brings; when to look again."""
+        now = trio.current_time()
+        self._core.tick(now)
+        if self._leading is not None:
+            self._leading.look(now, self._runtime.wall_clock.now_ms())
+        if self._report_at <= now:
+            self._report_at = now + self._settings.tick_time_ms / 2000
+            self._report_touches()
+        self._watching.look(now, is_serving=self._serving.is_on)
+        self._turn()
+        report_at = self._report_at if self._touched else float("inf")
+        return max(next_look(self._core, self._leading, now, report_at), now + 0.001)
 
     def _report_touches(self) -> None:
         """Every half tick, as sessions live for two ticks at least."""
@@ -477,7 +474,7 @@ class Node:
         if seen != self._seen:
             self._elections.saw(now)
             self._seen = seen
-            self._deadline_moved.set()
+            self._timekeeper.look_before(now)
             self._leader_changed.set()
             self._leader_changed = trio.Event()
             self._requests.forget_others()
@@ -584,9 +581,10 @@ class Node:
 
     def _on_ended(self, member: int) -> None:
         if member == self._core.leader:
-            self._elections.leader_ended(trio.current_time())
-            self._core.leader_ended(trio.current_time())
-            self._deadline_moved.set()
+            now = trio.current_time()
+            self._elections.leader_ended(now)
+            self._core.leader_ended(now)
+            self._timekeeper.look_before(now)
 
     def _offer_snapshot(self, snapshot: Snapshot) -> None:
         self._core.offer_snapshot(snapshot, trio.current_time())

@@ -39,6 +39,8 @@ from ottla.runtime.interfaces import Address, ConnectionLost, Events, Network, S
 REPLY_BYTES_MAX = 64 * 1024 * 1024
 _PING = frame(RequestHeader(XID_PING, OpCode.PING).encode())
 _RETRY_S = (0.02, 0.5)
+PINGS_PER_TIMEOUT = 4
+"""Of a session that is idle; ZooKeeper's own client sends three."""
 T = TypeVar("T")
 
 
@@ -261,22 +263,22 @@ class SessionKeeper:
 
     async def _watch_over(self, stream: Stream) -> None:
         """Ping while nothing is sent; give a silent member up after two thirds of the timeout."""
-        interval_s = self.timeout_ms / 3000
-        pause_s = interval_s / 2
-        due = self._sent_at + pause_s
+        timeout_s = self.timeout_ms / 1000
+        patience_s, pause_s = timeout_s * 2 / 3, timeout_s / PINGS_PER_TIMEOUT
+        pinged_at = self._sent_at  # or would have, if the socket took it
         while True:
-            await trio.sleep_until(due)
+            ping_at = max(pinged_at, self._sent_at) + pause_s
+            await trio.sleep_until(min(ping_at, self._heard_at + patience_s))
             now = trio.current_time()
-            if now - self._heard_at >= 2 * interval_s:
+            if self._heard_at + patience_s <= now:
                 self._events.warning("ensemble.member_silent", member=str(stream.peer))
                 stream.close()
                 return
-            due = self._sent_at + pause_s
-            if due <= now:
+            if max(pinged_at, self._sent_at) + pause_s <= now:
                 # Also while the member talks: it is what we send that keeps the session.
+                pinged_at = now
                 self._ping_due = True
                 self._send_now()
-                due = now + pause_s
 
     # --- what comes in ---------------------------------------------------------------------
 

@@ -3,8 +3,8 @@
 A fetch that waits for records is parked with its connection. An append wakes it in the middle of
 another request; it is noted here, and polled when all that is ready has been served, within the
 same turn of the loop if the sockets are the system's. So the records of one turn are one answer,
-and the producer's comes first. Otherwise, and for requests whose time is over, the task of `run`
-does it.
+and the producer's comes first. Otherwise a task of `run` does it; another one looks at requests
+whose time is over.
 """
 
 import heapq
@@ -15,6 +15,7 @@ from typing import Protocol
 import trio
 
 from ottla.runtime.readiness import after_look
+from ottla.runtime.timekeeper import Timekeeper
 
 STALE_MAX = 64
 """Deadlines of connections that ended are kept up to as many as others, and these."""
@@ -40,15 +41,15 @@ class Wakeups:
     deadlines, however many replies it parks, and moves on when that comes up.
     """
 
-    __slots__ = ("_deadlines", "_lot", "_next", "_numbers", "_queued", "_woken")
+    __slots__ = ("_deadlines", "_lot", "_numbers", "_queued", "_timekeeper", "_woken")
 
     def __init__(self) -> None:
         self._woken: dict[Parking, None] = {}
         self._deadlines: list[tuple[float, int, Parking]] = []  # a heap
         self._queued: dict[Parking, float] = {}  # those that count of them
         self._numbers = itertools.count()
-        self._next = float("inf")  # until when the task sleeps
-        self._lot = trio.lowlevel.ParkingLot()
+        self._timekeeper = Timekeeper()
+        self._lot = trio.lowlevel.ParkingLot()  # the task that polls who was woken
 
     def wake(self, who: Parking) -> None:
         """Have `who` polled soon, and once."""
@@ -61,9 +62,7 @@ class Wakeups:
         """Have `who` polled at `deadline`, if its reply is still parked then."""
         if deadline < self._queued.get(who, math.inf):
             self._push(deadline, who)
-            if deadline < self._next:
-                self._next = deadline
-                self._lot.unpark()
+            self._timekeeper.look_before(deadline)
 
     def forget(self, who: Parking) -> None:
         """It is gone."""
@@ -89,23 +88,26 @@ class Wakeups:
 
     async def run(self) -> None:
         """Poll what nobody else does, until cancelled."""
-        deadlines = self._deadlines
-        while True:
-            now = trio.current_time()
-            while deadlines and deadlines[0][0] <= now:
-                when, _, who = heapq.heappop(deadlines)
-                if self._queued.get(who) != when:
-                    continue
-                del self._queued[who]
-                until = who.parked_until
-                if until <= now:
-                    self._woken[who] = None
-                elif until < math.inf:
-                    self._push(until, who)
-            self._poll_woken()
-            self._next = deadlines[0][0] if deadlines else float("inf")
-            with trio.move_on_at(self._next):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._timekeeper.run, self._poll_due)
+            while True:
+                self._poll_woken()
                 await self._lot.park()
+
+    def _poll_due(self) -> float:
+        now, deadlines = trio.current_time(), self._deadlines
+        while deadlines and deadlines[0][0] <= now:
+            when, _, who = heapq.heappop(deadlines)
+            if self._queued.get(who) != when:
+                continue
+            del self._queued[who]
+            until = who.parked_until
+            if until <= now:
+                self._woken[who] = None
+            elif until < math.inf:
+                self._push(until, who)
+        self._poll_woken()
+        return deadlines[0][0] if deadlines else math.inf
 
 
 __all__ = ["Parking", "Wakeups"]

@@ -109,7 +109,7 @@ class Consensus(Standing):
             if leadership.lost_majority(now) or leadership.transfer_deadline <= now:
                 self._follow(None, now)
                 return
-            if leadership.next_heartbeat <= now:
+            if leadership.next_heartbeat <= now and not leadership.put_off_heartbeat(now):
                 leadership.replicate(self.commit_index, now, heartbeat=True)
             if leadership.see_off(self.commit_index, now):
                 self._draw_circle()

@@ -221,6 +221,22 @@ class Leadership:
                 else:
                     self.owes_news = True
 
+    def put_off_heartbeat(self, now: float) -> bool:
+        """Entries that everybody has answered are as good: the next one is due behind them.
+
+        A heartbeat tells a follower that its leader lives, and the answer tells the leader that it
+        leads; so does a block once it is on disk. Only what may have to be repeated keeps the pace.
+        """
+        followers = self.followers.values()
+        if self.transfer_to is not None or not followers:
+            return False
+        contact = min([progress.contact for progress in followers])
+        due = contact + self._timing.heartbeat_s
+        if due <= now or any(progress.mode is not Mode.REPLICATE for progress in followers):
+            return False
+        self.next_heartbeat = due
+        return True
+
     def await_here(self, member: int, index: int) -> None:
         """Somebody at that member waits for the entry: it is told at once when it is committed."""
         progress = self.followers.get(member)
