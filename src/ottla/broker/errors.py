@@ -6,6 +6,7 @@ Broken protocol is `ProtocolError`, a broken disk `OSError` until storage names 
 `AssertionError`.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from ottla.protocol.kafka.errors import ErrorCode
@@ -32,7 +33,17 @@ class CorruptMessage(BrokerError):
     code: ClassVar[ErrorCode] = ErrorCode.CORRUPT_MESSAGE
 
 
-class InvalidRecord(BrokerError):
+class RejectedRecords(BrokerError):
+    """Single records are why a batch is refused: those at `indexes`, if known (KIP-467)."""
+
+    code: ClassVar[ErrorCode] = ErrorCode.INVALID_RECORD
+
+    def __init__(self, text: str, indexes: Sequence[int] = ()) -> None:
+        super().__init__(text)
+        self.indexes = indexes
+
+
+class InvalidRecord(RejectedRecords):
     """A well-formed batch that this log may not take (no key in a compacted topic)."""
 
     code: ClassVar[ErrorCode] = ErrorCode.INVALID_RECORD
@@ -62,7 +73,7 @@ class UnsupportedCompression(BrokerError):
     code: ClassVar[ErrorCode] = ErrorCode.UNSUPPORTED_COMPRESSION_TYPE
 
 
-class InvalidTimestamp(BrokerError):
+class InvalidTimestamp(RejectedRecords):
     """A record's time is too far before or after the broker's clock."""
 
     code: ClassVar[ErrorCode] = ErrorCode.INVALID_TIMESTAMP

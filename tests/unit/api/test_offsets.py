@@ -57,7 +57,8 @@ def ask_offsets(timestamp: int, *, index: int = 0, epoch: int = -1, replica_id: 
     )
 
 
-async def test_each_kind_of_timestamp_has_its_offset_in_every_version(autojump_clock):
+async def test_each_kind_of_timestamp_has_its_offset_since_its_version(autojump_clock):
+    since = {-3: 7, -4: 8, -5: 9}
     table = [(-1, 8, -1), (-2, 2, -1), (-3, 4, 1004), (-4, 2, -1), (-5, -1, -1)]
     table += [(1003, 3, 1003), (1008, -1, -1), (9999, -1, -1)]
     async with serving(list_offsets.API, partitions=timed()) as served:
@@ -66,7 +67,11 @@ async def test_each_kind_of_timestamp_has_its_offset_in_every_version(autojump_c
             for timestamp, offset, found in table:
                 response = await peer.ask(ask_offsets(timestamp), version)
                 (answer,) = response.topics[0].partitions
-                assert (answer.error_code, answer.offset, answer.timestamp) == (0, offset, found)
+                got = answer.error_code, answer.offset, answer.timestamp
+                if version < since.get(timestamp, 1):
+                    assert got == (ErrorCode.UNSUPPORTED_VERSION, -1, -1)
+                else:
+                    assert got == (0, offset, found)
         response = await peer.ask(ask_offsets(-1, replica_id=2), 9)
         assert response.topics[0].partitions[0].offset == 10, "a follower sees the log's end"
 
@@ -78,7 +83,7 @@ async def test_list_offsets_errors(autojump_clock):
             (ask_offsets(-1, index=1), ErrorCode.UNKNOWN_TOPIC_OR_PARTITION),
             (ask_offsets(-1, epoch=4), ErrorCode.FENCED_LEADER_EPOCH),
             (ask_offsets(-1, epoch=6), ErrorCode.UNKNOWN_LEADER_EPOCH),
-            (ask_offsets(-77), ErrorCode.INVALID_REQUEST),
+            (ask_offsets(-77), ErrorCode.UNSUPPORTED_VERSION),
         ]
         for request, code in table:
             (answer,) = (await peer.ask(request, 9)).topics[0].partitions

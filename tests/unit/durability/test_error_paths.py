@@ -33,6 +33,7 @@ from ottla.protocol.kafka.records import CRC_AT, CRC_FROM, build_batch
 from tests.support.logs import NOW_MS, sequenced
 from tests.support.memory_cluster import MemoryCluster, memory_cluster
 
+HOUR_MS = 3_600_000
 ATTRIBUTES_AT = 22  # the low byte
 
 
@@ -78,9 +79,9 @@ PRODUCED = [
     Produced("no records", ErrorCode.INVALID_RECORD, records=None),
     Produced("empty records", ErrorCode.INVALID_RECORD, records=b""),
     Produced("two batches", ErrorCode.INVALID_RECORD, records=plain() + plain()),
-    Produced("a cut batch", ErrorCode.CORRUPT_MESSAGE, records=plain()[:-1]),
+    Produced("a cut batch", ErrorCode.INVALID_RECORD, records=plain()[:-1]),
     Produced("a flipped bit", ErrorCode.CORRUPT_MESSAGE, records=with_byte(plain(), -1 + 68, 1)),
-    Produced("format 1", ErrorCode.UNSUPPORTED_FOR_MESSAGE_FORMAT, with_byte(plain(), 16, 1)),
+    Produced("format 1", ErrorCode.INVALID_RECORD, with_byte(plain(), 16, 1)),
     Produced("too large", ErrorCode.MESSAGE_TOO_LARGE, records=plain(bytes(2000))),
     Produced(
         "of the future", ErrorCode.INVALID_TIMESTAMP, records=plain(timestamp=NOW_MS * 2)
@@ -177,6 +178,8 @@ async def two_brokers() -> AsyncIterator[tuple[MemoryCluster, Callable[..., int]
         await c.create_topic("later", partitions=2, replicas=1)
         await c.create_topic("short", partitions=2, replicas=1, segment_bytes="500")
         await c.create_topic("compacted", partitions=2, replicas=1, cleanup_policy="compact")
+        before = {"message_timestamp_before_max_ms": str(HOUR_MS)}
+        await c.create_topic("recent", partitions=2, replicas=1, **before)
         for broker in (1, 2):
             for each in c.services(broker).partitions:
                 if each.tp.topic == "strict":
@@ -230,6 +233,27 @@ async def test_error_paths_of_produce(autojump_clock: trio.testing.MockClock) ->
                     wrong.append((row.cause, version, code.name, got.base_offset))
                 assert version >= 8 or got.error_message is None
     assert not wrong
+
+
+@pytest.mark.slow
+async def test_the_records_that_are_why_are_named(autojump_clock: trio.testing.MockClock) -> None:
+    """KIP-467, from version 8 on; others of the batch may be sent again as they are."""
+    late, key = NOW_MS + 2 * HOUR_MS, b"k"
+    rows = [
+        ("compacted", [(key, NOW_MS), (None, NOW_MS), (key, NOW_MS), (None, NOW_MS)], [1, 3]),
+        ("t", [(key, NOW_MS), (key, NOW_MS), (key, late)], [2]),
+        ("recent", [(key, NOW_MS - 2 * HOUR_MS), (key, NOW_MS), (key, 0)], [0, 2]),
+    ]
+    async with two_brokers() as (cluster, leader_of):
+        for topic, records, indexes in rows:
+            for codec in (Codec.NONE, Codec.GZIP):
+                data = build_batch([(k, b"v", at, ()) for k, at in records], codec=codec)
+                row = Produced("", ErrorCode.INVALID_RECORD, topic=topic)
+                for version in (7, 8, 11):
+                    got = await produce_to(cluster, leader_of(topic, 0), row, data, version)
+                    named = [each.batch_index for each in got.record_errors]
+                    assert named == (indexes if version >= 8 else [])
+                    assert got.error_code != ErrorCode.NONE
 
 
 @pytest.mark.slow

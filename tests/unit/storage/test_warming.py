@@ -123,7 +123,7 @@ async def test_progress_is_told_by_the_clock_while_logs_are_opened(
     _, events, took = await load(disk)
     told = [each.fields for each in events.named("logs.loading")]
     assert len(told) >= took // PROGRESS_EVERY_S - 1 > 10
-    assert len({each["loaded"] for each in told}) >= 10
+    assert len({each["loaded"] for each in told}) >= 4
     assert [each["count"] for each in told] == [COUNT] * len(told)
     assert [each["loaded"] for each in told] == sorted(each["loaded"] for each in told)
 

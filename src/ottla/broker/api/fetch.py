@@ -316,6 +316,7 @@ class _Fetch:
             partition_index=asked.index,
             error_code=error.code,
             high_watermark=-1,
+            aborted_transactions=None,
             records=b"",
         )
         if self._ctx.api_version >= 12:

@@ -10,13 +10,19 @@
 | -5 last tiered  | 9     | -1, as there is no remote tier                                      |
 | 0 and above     | 1     | the first record at or after that time, with its timestamp          |
 
-Nothing found, or found above what the asker may read: offset -1, timestamp -1 and no error.
+One that the version does not know: UNSUPPORTED_VERSION. Nothing found, or found above what the
+asker may read: offset -1, timestamp -1 and no error.
 """
 
 from typing import TYPE_CHECKING
 
 from ottla.broker.api.api import Api, RequestContext
-from ottla.broker.errors import BrokerError, InvalidRequest, LeaderNotAvailable, OffsetNotAvailable
+from ottla.broker.errors import (
+    BrokerError,
+    LeaderNotAvailable,
+    OffsetNotAvailable,
+    UnsupportedVersion,
+)
 from ottla.broker.ids import TopicPartition
 from ottla.protocol.kafka.api_keys import ApiKey
 from ottla.protocol.kafka.errors import ErrorCode
@@ -35,6 +41,7 @@ LATEST, EARLIEST, MAX_TIMESTAMP, EARLIEST_LOCAL, LATEST_TIERED = -1, -2, -3, -4,
 READ_COMMITTED = 1
 DEBUGGING_REPLICA = -2
 CONSUMER = -1
+_SINCE = {LATEST: 1, EARLIEST: 1, MAX_TIMESTAMP: 7, EARLIEST_LOCAL: 8, LATEST_TIERED: 9}
 EPOCHS_SINCE = 4
 NOT_AVAILABLE_SINCE = 5
 
@@ -71,6 +78,8 @@ def _answer(
             known = services.metadata.partition(tp) is not None
             partition = services.partitions.require_leader(tp, known=known)
         partition.require_epoch(asked.current_leader_epoch)
+        if asked.timestamp < 0 and ctx.api_version < _SINCE.get(asked.timestamp, 1 << 15):
+            raise UnsupportedVersion(f"timestamp {asked.timestamp} in version {ctx.api_version}")
         timestamp, offset, epoch = _find(partition, asked.timestamp, _end(partition, request))
         if request.replica_id == CONSUMER:
             _require_settled(partition, asked.timestamp, offset, ctx)
@@ -117,10 +126,8 @@ def _find(partition: "Partition", timestamp: int, end: int) -> Found:
         return NOTHING
     if timestamp == MAX_TIMESTAMP:
         found = log.max_timestamp_offset()
-    elif timestamp >= 0:
-        found = log.offset_for_timestamp(timestamp)
     else:
-        raise InvalidRequest(f"no meaning is known for timestamp {timestamp}")
+        found = log.offset_for_timestamp(timestamp)
     return NOTHING if found is None or found[1] >= end else found
 
 

@@ -7,9 +7,9 @@ watermark has passed the batches, or the request's timeout. While one is parked,
 next requests are read.
 
 Versions 3 to 11 are served; ApiVersions claims 0, since librdkafka stops to compress when the
-minimum is higher (KAFKA-18659). 7: zstd allowed. 8: error texts (KIP-467). 10: the current leader
-travels with NOT_LEADER_OR_FOLLOWER (KIP-951). There is one batch for each partition, and each error
-is that of one partition.
+minimum is higher (KAFKA-18659). 7: zstd allowed. 8: error texts, and which records are why
+(KIP-467). 10: the current leader travels with NOT_LEADER_OR_FOLLOWER (KIP-951). There is one batch
+for each partition, and each error is that of one partition.
 """
 
 from collections.abc import Iterator
@@ -28,6 +28,7 @@ from ottla.broker.errors import (
     InvalidRequiredAcks,
     InvalidTopic,
     NotLeader,
+    RejectedRecords,
     RequestTimedOut,
     UnsupportedCompression,
 )
@@ -39,6 +40,7 @@ from ottla.protocol.kafka.api_keys import ApiKey
 from ottla.protocol.kafka.compression import Codec
 from ottla.protocol.kafka.errors import ErrorCode
 from ottla.protocol.kafka.messages.produce import (
+    BatchIndexAndErrorMessage,
     LeaderIdAndEpoch,
     NodeEndpoint,
     PartitionProduceData,
@@ -47,7 +49,7 @@ from ottla.protocol.kafka.messages.produce import (
     ProduceResponse,
     TopicProduceResponse,
 )
-from ottla.protocol.kafka.records import LENGTH_PREFIX_BYTES
+from ottla.protocol.kafka.records import LENGTH_PREFIX_BYTES, MAGIC
 from ottla.runtime.interfaces import BytesLike
 
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ ADMIN_CLIENT_ID = "__admin_client"  # alone may write to internal topics, as Kaf
 _ATTRIBUTES_LOW = 22  # position of the byte with the codec's bits in a batch
 _CODEC_BITS = 0x07
 _LENGTH_AT = 8
+_LENGTH_MIN = 14  # of any format; below it is no batch at all
+_MAGIC_AT = 16
 _LENGTH = Struct(">i")
 _ZSTD_SINCE = 7
 
@@ -309,9 +313,11 @@ def _checked(records: BytesLike | None, version: int) -> BytesLike:
         raise UnsupportedCompression(f"zstd needs Produce version {_ZSTD_SINCE} or above")
     if len(records) > _LENGTH_AT + _LENGTH.size:
         (length,) = _LENGTH.unpack_from(records, _LENGTH_AT)
-        if 0 <= length < len(records) - LENGTH_PREFIX_BYTES:
+        if length >= _LENGTH_MIN and length != len(records) - LENGTH_PREFIX_BYTES:
             # Each batch is answered with one offset, or one error, so each is asked for alone.
-            raise InvalidRecord("a produce request has one record batch for each partition")
+            raise InvalidRecord("a produce request has one whole record batch for each partition")
+        if len(records) > _MAGIC_AT and records[_MAGIC_AT] != MAGIC:
+            raise InvalidRecord(f"a batch of format {records[_MAGIC_AT]}; from 3 on it has to be 2")
     return records
 
 
@@ -324,6 +330,11 @@ def _fail(
     answer.log_start_offset = -1
     if ctx.api_version >= 8:
         answer.error_message = str(error) or None
+        if isinstance(error, RejectedRecords):
+            answer.record_errors = [
+                BatchIndexAndErrorMessage(batch_index=at, batch_index_error_message=str(error))
+                for at in error.indexes
+            ]
     if ctx.api_version >= 10 and (leader := current_leader(error, tp, ctx)):
         answer.current_leader = LeaderIdAndEpoch(leader_id=leader[0], leader_epoch=leader[1])
 

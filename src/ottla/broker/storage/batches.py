@@ -19,7 +19,7 @@ from ottla.broker.errors import (
 )
 from ottla.broker.storage.log_config import FOREVER, LogConfig
 from ottla.broker.storage.producers import BatchMark, Origin, Producers
-from ottla.broker.storage.record_checks import check_records
+from ottla.broker.storage.record_checks import check_records, later_than
 from ottla.protocol.kafka.compression import Codec
 from ottla.protocol.kafka.crc import crc32c
 from ottla.protocol.kafka.errors import DecodeError
@@ -150,9 +150,7 @@ def assign(
             timestamp = now_ms
             _stamp(buffer, position, end, attributes, now_ms)
         elif timestamp - now_ms > config.timestamp_after_max_ms and from_client:
-            raise InvalidTimestamp(
-                f"a record of {timestamp}, over {config.timestamp_after_max_ms} ms past {now_ms}"
-            )
+            raise _too_late(view[position:end], config.timestamp_after_max_ms, now_ms)
         _PREFIX.pack_into(buffer, position, next_offset, length, leader_epoch)
         batches.append(
             AppendedBatch(
@@ -279,6 +277,11 @@ def _wrong_format(magic: int) -> BrokerError:
     if magic in {0, 1}:
         return UnsupportedFormat(f"records of format {magic} are not served")
     return CorruptMessage(f"records of format {magic}")
+
+
+def _too_late(batch: memoryview, bound_ms: int, now_ms: int) -> InvalidTimestamp:
+    late = later_than(batch, read_header(batch), now_ms + bound_ms)
+    return InvalidTimestamp(f"a record is over {bound_ms} ms past {now_ms}", late)
 
 
 def _not_for_clients(attributes: int) -> BrokerError:

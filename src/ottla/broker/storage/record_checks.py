@@ -4,6 +4,8 @@ has a key, in a compacted topic, and that none is too old.
 Nothing is built for a record; values and headers are stepped over. This is a core.
 """
 
+from collections.abc import Iterator
+
 from ottla.broker.errors import CorruptMessage, InvalidRecord, InvalidTimestamp
 from ottla.broker.storage.compaction_records import read_varint
 from ottla.protocol.kafka.compression import decompress
@@ -38,7 +40,8 @@ def _check_keys(data: bytes, count: int) -> None:
     """A record: length, attributes, timestamp delta, offset delta, length of the key, ..."""
     size = len(data)
     at = 0
-    for _ in range(count):
+    keyless: list[int] = []
+    for index in range(count):
         length = data[at]
         if length < 0x80:
             at += 1
@@ -57,23 +60,39 @@ def _check_keys(data: bytes, count: int) -> None:
             at += 1
         at += 1
         if data[at] == _NO_KEY:
-            raise InvalidRecord("a record without a key in a compacted topic")
+            keyless.append(index)
         if length & 1 or not at < end <= size:  # an odd zigzag varint is negative
             raise CorruptMessage("a record does not fit in its batch")
         at = end
     if at != size:
         raise CorruptMessage(f"{size - at} bytes follow the last record of a batch")
+    if keyless:
+        raise InvalidRecord("a record without a key in a compacted topic", keyless)
 
 
 def _check_times(data: bytes, header: BatchHeader, oldest: int, bound_ms: int) -> None:
+    old = [index for index, timestamp in enumerate(_times(data, header)) if -1 < timestamp < oldest]
+    if old:
+        raise InvalidTimestamp(f"a record is over {bound_ms} ms older than the broker's time", old)
+
+
+def later_than(batch: BytesLike, header: BatchHeader, newest: int) -> list[int]:
+    """Which records of `batch` are later than `newest`; none where it cannot be read."""
+    try:
+        payload = decompress(header.codec, memoryview(batch)[HEADER_BYTES : header.size])
+        return [index for index, at in enumerate(_times(payload, header)) if at > newest]
+    except (DecodeError, CorruptMessage, IndexError):
+        return []
+
+
+def _times(data: bytes, header: BatchHeader) -> Iterator[int]:
+    """The timestamp of each record. CorruptMessage."""
     size = len(data)
     at = 0
     for _ in range(header.record_count):
         length, at = read_varint(data, at)
         delta, after = read_varint(data, at + 1)
-        timestamp = header.base_timestamp + delta
-        if -1 < timestamp < oldest:
-            raise InvalidTimestamp(f"a record of {timestamp} is over {bound_ms} ms old")
+        yield header.base_timestamp + delta
         end = at + length
         if not after < end <= size:
             raise CorruptMessage("a record does not fit in its batch")
@@ -82,4 +101,4 @@ def _check_times(data: bytes, header: BatchHeader, oldest: int, bound_ms: int) -
         raise CorruptMessage(f"{size - at} bytes follow the last record of a batch")
 
 
-__all__ = ["check_records"]
+__all__ = ["check_records", "later_than"]
