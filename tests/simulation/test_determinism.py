@@ -94,6 +94,7 @@ def test_trio_is_its_own_again_after_a_run() -> None:
         return (
             *(trio.sleep, trio.sleep_until, trio_run.unrolled_run, trio_run.Runner.reschedule),
             *(trio.lowlevel.reschedule, trio.lowlevel.wait_task_rescheduled),
+            *(trio.CancelScope.__enter__, trio.CancelScope._close),
         )
 
     before = inside()
@@ -105,6 +106,19 @@ def test_trio_is_its_own_again_after_a_run() -> None:
     determinism.run(1, body)
     assert inside() == before
     assert not set(within[0]) & set(before)
+
+
+def test_cancel_scopes_are_entered_once_and_left_in_order() -> None:
+    async def body(_queue: RunQueue) -> None:
+        outer, inner = trio.CancelScope(), trio.CancelScope()
+        outer.__enter__()
+        inner.__enter__()
+        with pytest.raises(RuntimeError, match="single 'with' block"):
+            inner.__enter__()
+        with pytest.raises(RuntimeError, match="still within its child"):
+            outer.__exit__(None, None, None)
+
+    determinism.run(1, body)
 
 
 async def _converse(rng: random.Random, say: Callable[[object], None]) -> None:
@@ -121,6 +135,11 @@ async def _converse(rng: random.Random, say: Callable[[object], None]) -> None:
                 await (lot.park() if turn % 2 else opened.wait())
             say((at, turn, scope.cancelled_caught, trio.current_time()))
             await give.send(at)
+            with trio.move_on_after(0.1) as outer, trio.CancelScope(shield=bool(turn % 3)):
+                if turn == 4:
+                    outer.cancel()
+                await trio.sleep(rng.choice((0.0, 0.15)))
+            say((at, outer.cancelled_caught, outer.cancel_called, trio.current_time()))
         if at == 3:
             raise ValueError(at)
 

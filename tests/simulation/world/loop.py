@@ -56,10 +56,11 @@ def turns(clock: Clock, rng: random.Random, look: Callable[[], None]) -> Callabl
             runner.init_task = runner.spawn_impl(
                 runner.init, (async_fn, args), None, "<init>", system_task=True
             )
-            count = 0
+            turns_left = _TURNS_BETWEEN_LOOKS
             while runner.tasks:
-                count += 1
-                if not count % _TURNS_BETWEEN_LOOKS:
+                turns_left -= 1
+                if not turns_left:
+                    turns_left = _TURNS_BETWEEN_LOOKS
                     look()
                     runner.io_manager.process_events((yield 0))
                     if runner.ki_pending:
@@ -194,6 +195,58 @@ def _change_deadline(scope: Any) -> _DeadlineChange:
     return _DeadlineChange(scope)
 
 
+_enter = trio_run.CancelScope.__enter__
+_close = trio_run.CancelScope._close
+_new_status = trio_run.CancelStatus.__new__
+
+
+def _enter_scope(scope: Any) -> Any:
+    """`CancelScope.__enter__`, without the detours where nothing is cancelled or over."""
+    context = trio_run.GLOBAL_RUN_CONTEXT
+    task, now = context.task, context.runner.clock.now
+    parent = task._cancel_status
+    deadline = min(scope._deadline, now + scope._relative_deadline)
+    if parent is None or parent.effectively_cancelled or not now < deadline:
+        return _enter(scope)
+    if scope._cancel_called or scope._has_been_entered:
+        return _enter(scope)
+    scope._has_been_entered = True
+    scope._deadline, scope._relative_deadline = deadline, inf
+    scope._cancel_status = status = _new_status(trio_run.CancelStatus)
+    status._scope = scope
+    status._parent = parent
+    status._children = set()
+    status._tasks = {task}
+    status.effectively_cancelled = status.abandoned_by_misnesting = False
+    parent._children.add(status)
+    parent._tasks.remove(task)
+    task._cancel_status = status
+    if deadline != inf:
+        scope._registered_deadline = deadline
+        context.runner.deadlines.add(deadline, scope)
+    return scope
+
+
+def _close_scope(scope: Any, error: BaseException | None) -> BaseException | None:
+    """`CancelScope._close`, without the detours where it ends in peace and in order."""
+    context = trio_run.GLOBAL_RUN_CONTEXT
+    status, task = scope._cancel_status, context.task
+    if error is not None or status is None or status is not task._cancel_status:
+        return _close(scope, error)
+    parent = status._parent
+    if parent is None or parent.effectively_cancelled or status._children or len(status._tasks) > 1:
+        return _close(scope, error)
+    parent._tasks.add(task)
+    parent._children.remove(status)
+    task._cancel_status = parent
+    status._tasks.clear()
+    status._parent = scope._cancel_status = None
+    if scope._registered_deadline != inf:
+        context.runner.deadlines.remove(scope._registered_deadline, scope)
+        scope._registered_deadline = inf
+    return None
+
+
 @contextmanager
 def instead_of_trios(clock: Clock, rng: random.Random, look: Callable[[], None]) -> Iterator[None]:
     """Within this `trio.run` runs under `clock`, and `rng` decides the order of each batch."""
@@ -201,6 +254,8 @@ def instead_of_trios(clock: Clock, rng: random.Random, look: Callable[[], None])
         (trio_run, "unrolled_run", turns(clock, rng, look)),
         (trio_run.Runner, "reschedule", _reschedule_of_runner),
         (trio_run.CancelScope, "_might_change_registered_deadline", _change_deadline),
+        (trio_run.CancelScope, "__enter__", _enter_scope),
+        (trio_run.CancelScope, "_close", _close_scope),
     ]
     for name, new in (
         ("wait_task_rescheduled", wait_task_rescheduled),

@@ -262,13 +262,13 @@ def _has_no_controller(answer) -> bool:
 
 def directories_of(node: Node, tp: TopicPartition) -> list[str]:
     """Where `node` has a log of `tp`, or a copy that is to become one."""
-    disk = node.disk
+    disk, its_name = node.disk, str(tp)
     return [
         f"{path}/{name}"
         for path in node.log_dirs
         if disk.exists(path)
         for name in disk.list_dir(path)
-        if name == str(tp) or (name.startswith(f"{tp}.") and name.endswith("-future"))
+        if name == its_name or (name.startswith(f"{its_name}.") and name.endswith("-future"))
     ]
 
 
