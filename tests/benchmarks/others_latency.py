@@ -190,8 +190,9 @@ def fill(server: Server) -> None:
     """Topics with what the others ask for."""
     wait_up(server)
     admin = AdminClient({"bootstrap.servers": server.bootstrap, "log_level": 0})
+    kept = {"retention.ms": "-1"}
     synced = {"flush.messages": "1", "retention.bytes": "50000000", "segment.bytes": "20000000"}
-    made = [NewTopic(name, 1, 1) for name in ("filled", "small", "measured")]
+    made = [NewTopic(name, 1, 1, config=kept) for name in ("filled", "small", "measured")]
     for future in admin.create_topics([*made, NewTopic("synced", 8, 1, config=synced)]).values():
         future.result(30)
     connection = Connection(server.address)

@@ -247,11 +247,11 @@ def old_format() -> bytes:
     ("records", "code"),
     [
         (batch()[:-2] + b"\x00\x00", ErrorCode.CORRUPT_MESSAGE),
-        (batch()[:30], ErrorCode.CORRUPT_MESSAGE),
+        (batch()[:30], ErrorCode.INVALID_RECORD),
         (b"\x00" * 100, None),
         (b"", None),
         (batch(b"x" * 100_001), ErrorCode.MESSAGE_TOO_LARGE),
-        (old_format(), ErrorCode.UNSUPPORTED_FOR_MESSAGE_FORMAT),
+        (old_format(), ErrorCode.INVALID_RECORD),
         (batch() + batch()[:-5], ErrorCode.INVALID_RECORD),
         (batch() + batch(), ErrorCode.INVALID_RECORD),
     ],
