@@ -49,14 +49,14 @@ async def run_coordinator(
     )
     try:
         node = Node(settings, runtime, store, is_founder=_take_word(runtime, settings.data_dir))
-        recovered = store.recovered
         events.info(
             "coordinator.opened",
             member=settings.my_id,
-            epoch=recovered.hard.epoch,
-            snapshot_index=recovered.base.index,
-            log_entries=len(recovered.entries),
+            epoch=store.recovered.hard.epoch,
+            snapshot_index=store.recovered.base.index,
+            log_entries=len(store.recovered.entries),
         )
+        store.release_recovered()
         async with trio.open_nursery() as nursery:
             await nursery.start(node.run)
             port = ClientPort(node, settings, runtime)

@@ -450,7 +450,7 @@ class Node:
             self._turns.want()
         requests.reads.applied(entry.index)
         self._circle.learn(tree)
-        self._snapshots.applied(entry.index)
+        self._snapshots.applied(entry.index, is_behind=bool(entries) and not self._serving.is_on)
 
     def _apply_membership(self, entry: Entry, now: float) -> Applied:
         """A configuration: its transaction counts with the entry that ends the change."""

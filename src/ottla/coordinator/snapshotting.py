@@ -58,9 +58,10 @@ class Snapshotting:
         count = self._settings.snap_count
         self._due = index + count // 2 + self._rng.randrange(count // 2 + 1)
 
-    def applied(self, index: int) -> None:
-        """Entries up to `index` are applied."""
-        if index >= self._due and trio.current_time() >= self._not_before:
+    def applied(self, index: int, *, is_behind: bool = False) -> None:
+        """Entries up to `index` are applied. `is_behind`: more follow before anybody is served,
+        and snapshots of all states on the way would hold that up."""
+        if index >= self._due and not is_behind and trio.current_time() >= self._not_before:
             self._wake.set()
 
     def offer_soon(self) -> None:

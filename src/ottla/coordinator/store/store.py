@@ -105,6 +105,13 @@ class Store:
             last_name=txn_log.zxid_of(names[-1], txn_log.PREFIX) if names else 0,
         )
 
+    def release_recovered(self) -> None:
+        """Keep no second copy of what was read: the tree and the log have it by now."""
+        hard, snapshot = self.recovered.hard, self.recovered.snapshot
+        if snapshot is not None:
+            snapshot = Snapshot(snapshot.at, (), snapshot.membership)
+        self.recovered = Recovered(hard, snapshot, ())
+
     def write(self, persist: Persist) -> None:
         """Hand a write to the operating system; durable after a `sync` that begins later."""
         self._require_sound()
