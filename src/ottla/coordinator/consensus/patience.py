@@ -13,7 +13,7 @@ NEVER = float("-inf")
 class Patience:
     """Part of the core. `ends` is when it asks who would vote for it, if it hears no leader."""
 
-    __slots__ = ("_rng", "_timing", "ends", "heard")
+    __slots__ = ("_rng", "_timing", "_whole_s", "ends", "heard")
 
     def __init__(
         self, timing: Timing, rng: random.Random, now: float, *, ran_before: bool, is_alone: bool
@@ -21,24 +21,27 @@ class Patience:
         """A new ensemble elects at once. One that ran before keeps any lease given."""
         self._timing = timing
         self._rng = rng
+        self._whole_s = timing.election_max_s  # as drawn for this leader, or for want of one
         self.heard = now if ran_before and not is_alone else NEVER
         if is_alone:
             self.ends = now
         elif ran_before:
-            self.ends = self._whole(now)
+            self.begin_anew(now)
         else:
             self.end_soon(now)
 
-    def _whole(self, now: float) -> float:
-        return now + self._rng.uniform(self._timing.election_min_s, self._timing.election_max_s)
-
     def begin_anew(self, now: float) -> None:
-        self.ends = self._whole(now)
+        timing = self._timing
+        self._whole_s = self._rng.uniform(timing.election_min_s, timing.election_max_s)
+        self.ends = now + self._whole_s
 
     def hear_leader(self, now: float) -> None:
-        """A leader of this epoch is alive. So is one's own lease, when one leads no more."""
+        """A leader of this epoch is alive. So is one's own lease, when one leads no more.
+
+        Called for every message of a leader: chance decides once for all of them.
+        """
         self.heard = now
-        self.begin_anew(now)
+        self.ends = now + self._whole_s
 
     def leader_ended(self, now: float) -> None:
         self.heard = NEVER
