@@ -245,21 +245,18 @@ class ClientPort:
         touch = _untracked if connection.read_only else self._member.touch
         session_id = connection.session_id
 
-        def handle(requests: Sequence[memoryview]) -> bool:
+        def take(count: int) -> bool:
             """Answer what can be answered now; whether more may be read."""
+            touch(session_id)
             now = trio.current_time()
             connection.receiving = True
-            connection.receive(requests, now)
+            connection.receive(frames.received(count) if count else early, now)
             connection.receiving = False
             if connection.has_answers:
                 sending.send_now(connection, now)
             return not connection.is_full
 
-        def take(count: int) -> bool:
-            touch(session_id)
-            return handle(frames.received(count))
-
-        handle(early)
+        take(0)
         while True:
             await connection.wait_room()
             # No switch to this task between a request and its answer.
