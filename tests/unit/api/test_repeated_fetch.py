@@ -5,14 +5,15 @@ from uuid import UUID
 
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ottla.broker.api.api import ConnectionContext
 from ottla.broker.api.fetch import API, _asked
 from ottla.broker.api.fetch_sessions import FetchedPartition
-from ottla.broker.api.repeated_fetch import FRAME_BYTES_MIN, PARTITIONS_MAX, RepeatedFetches
+from ottla.broker.api.repeated_fetch import FRAME_BYTES_MIN, RepeatedFetches
 from ottla.broker.ids import TopicPartition
+from ottla.broker.metadata import MetadataCache
 from ottla.protocol.kafka import codec
 from ottla.protocol.kafka.messages.fetch import (
     FetchPartition,
@@ -23,6 +24,8 @@ from ottla.protocol.kafka.messages.fetch import (
 )
 from ottla.protocol.kafka.records import build_batch
 from ottla.runtime.interfaces import Address
+from tests.support.images import partition as image
+from tests.support.images import topic, update
 from tests.support.partitions import TOPIC_ID, MemoryPartition, MemoryPartitions
 from tests.support.served import services, serving
 
@@ -71,6 +74,7 @@ entries = st.builds(
 )
 
 
+@settings(max_examples=25)
 @given(
     st.sampled_from(VERSIONS),
     st.lists(st.tuples(st.text(max_size=9), st.lists(entries, max_size=9)), max_size=4),
@@ -101,6 +105,7 @@ def test_what_is_cut_here_is_what_the_codec_decodes(version, topics, isolation, 
     assert found.request == expected
 
 
+@settings(max_examples=25)
 @given(st.sampled_from(VERSIONS), st.binary(max_size=200), st.integers(0, 200))
 def test_bytes_that_do_not_fit_are_left_to_the_codec(version, noise, cut):
     """Whatever it makes of them, an error that names the field or a request."""
@@ -150,8 +155,8 @@ def test_what_one_isolation_level_found_is_not_for_the_other():
 
 
 def test_what_is_remembered_is_bounded_and_goes_with_the_connection():
-    fetches = RepeatedFetches()
-    body = codec.encode(request(12, dict.fromkeys(range(PARTITIONS_MAX - 1), 0)), 12)
+    fetches = RepeatedFetches(partitions_max=4)
+    body = codec.encode(request(12, dict.fromkeys(range(3), 0)), 12)
     small = codec.encode(request(12, {0: 1, 1: 1}), 12)
     large, other = context(), context()
     assert decoded(fetches, large, 12, body) is not None
@@ -168,6 +173,12 @@ def stocked(count: int = COUNT) -> list[MemoryPartition]:
     for partition in made:
         partition.append_as_leader(memoryview(BATCH), acks=1)
     return made
+
+
+def named() -> MetadataCache:
+    metadata = MetadataCache()
+    metadata.apply(update(topic("t", TOPIC_ID.int, *(image(index, 1) for index in range(COUNT)))))
+    return metadata
 
 
 def answers(response) -> dict[int, tuple[int, int]]:
@@ -240,3 +251,44 @@ async def test_a_connection_that_ends_leaves_nothing_remembered(autojump_clock):
         peer.stream.close()
         await trio.sleep(1)
         assert fetches.remembered == 0
+
+
+def change(rng: random.Random, partition: MemoryPartition) -> None:
+    """Something that the next fetch has to see."""
+    what = rng.randrange(6)
+    if what < 3 and partition.is_leader:
+        partition.append_as_leader(memoryview(BATCH), acks=1)
+    elif what == 3:
+        partition.log_start = partition.high_watermark
+    elif what == 4:
+        partition.hold = not partition.hold
+        partition.commit()
+    else:
+        partition.is_leader = not partition.is_leader
+        partition.changes += 1  # as `Partition.make_leader`, `make_follower` and `stop` do
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_answers_are_those_of_a_connection_that_remembers_nothing(autojump_clock, seed):
+    rng = random.Random(seed)
+    partitions = stocked()
+    version = rng.choice(VERSIONS)
+    offsets = dict.fromkeys(range(COUNT), 0)
+    async with serving(API, partitions=MemoryPartitions(*partitions), metadata=named()) as served:
+        peer = await served.connect()
+        for _ in range(12):
+            for partition in rng.sample(partitions, 3):
+                change(rng, partition)
+            order = rng.sample(list(offsets), rng.choice([COUNT, COUNT, COUNT - 3]))
+            message = request(
+                version,
+                {index: offsets[index] for index in order},
+                size=rng.choice([1, SIZE, 1 << 20]),
+                max_bytes=rng.choice([0, 5 * SIZE, 1 << 20]),
+                isolation_level=rng.choice([0, 0, 0, 1]),
+            )
+            found = await peer.ask(message, version)
+            assert found == await (await served.connect()).ask(message, version)
+            for index, (size, _) in answers(found).items():
+                if rng.random() < 0.7:  # else it asks for the same again
+                    offsets[index] += size // SIZE

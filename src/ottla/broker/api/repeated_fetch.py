@@ -83,9 +83,10 @@ class KnownFetch:
 class RepeatedFetches:
     """What the connections of a broker asked last; kept in their `ConnectionContext`."""
 
-    __slots__ = ("remembered",)
+    __slots__ = ("_partitions_max", "remembered")
 
-    def __init__(self) -> None:
+    def __init__(self, *, partitions_max: int = PARTITIONS_MAX) -> None:
+        self._partitions_max = partitions_max
         self.remembered = 0  # partitions
 
     def decode(
@@ -102,7 +103,7 @@ class RepeatedFetches:
             return None
         if found is not None:
             self.forget(connection)
-            if self.remembered + len(found.asked) <= PARTITIONS_MAX:
+            if self.remembered + len(found.asked) <= self._partitions_max:
                 self.remembered += len(found.asked)
                 connection.last_fetch = found
         return found
