@@ -126,6 +126,44 @@ async def test_change_survives_the_leader_that_began_it(autojump_clock):
         assert not ruler._core.membership.is_joint
 
 
+async def test_client_of_another_member_hears_once_of_a_change_that_outlived_its_leader(
+    autojump_clock,
+):
+    """The next leader ends it and answers; it must not be asked for a second time."""
+    async with ensemble(3, reconfig_enabled=True) as world:
+        leader = await world.settled()
+        rest = [me for me in world.ids if me != leader]
+        asked = world.nodes[rest[0]]
+        session = await asked.create_session(40_000)
+        for me in (4, 5):
+            world.host(me)
+            await world.start(me, [1, 2, 3, 4, 5])
+        body = ReconfigRequest(f"{server(4)},{server(5)}", None, None).encode()
+        told, seen = [], []
+        asked.subscribe_applied(seen.append)
+        asked.submit_nowait(session.session_id, int(OpCode.RECONFIG), body, SUPER, told.append)
+        await eventually(lambda: all(world.nodes[me]._core.membership.is_joint for me in rest), 20)
+        await world.kill(leader)
+        await eventually(lambda: told)
+        await trio.sleep(5)
+        assert [applied.error for applied in told] == [ZkError.OK]
+        assert [one.error for one in seen if one.opcode == OpCode.RECONFIG] == [ZkError.OK]
+        assert "server.5=" in "\n".join(lines(asked))
+
+
+async def test_change_that_a_leader_is_asked_for_at_once_waits_for_its_first_entry(autojump_clock):
+    async with ensemble(3, reconfig_enabled=True) as world:
+        leader = await world.settled()
+        rest = [world.nodes[me] for me in world.ids if me != leader]
+        sessions = {node: await node.create_session(40_000) for node in rest}
+        world.nursery.start_soon(world.stop, leader)
+        await eventually(lambda: any(node._core.leadership for node in rest))
+        (node,) = [node for node in rest if node._core.leadership]
+        assert not node._core.is_settled_leader
+        applied = await reconfig(node, sessions[node], joining=server(9, "observer"))
+        assert applied.error is ZkError.OK
+
+
 @pytest.mark.parametrize(
     ("arguments", "auth", "error"),
     [

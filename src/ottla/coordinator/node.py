@@ -380,7 +380,7 @@ class Node:
         if core.is_handing_over:
             return  # all that comes now is for the next leader
         if requests.has_sent_before(core.hard.epoch):
-            if not core.knows_the_past:
+            if not core.knows_the_past or core.is_changing:
                 return
             requests.send_again()
         if leading is not None:

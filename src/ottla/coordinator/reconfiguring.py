@@ -111,7 +111,7 @@ class Reconfiguring:
         self._decider.require_session(session_id, origin[0])
         if settings.peer_address is None:
             raise Refused(ZkError.UNIMPLEMENTED)
-        if self.change is not None or not core.may_change_members:
+        if self.change is not None or core.is_changing:
             raise Refused(ZkError.RECONFIGINPROGRESS)
         request = ReconfigRequest.decode(Reader(body))
         if request.current_config_id not in (-1, self._tree.config_version):

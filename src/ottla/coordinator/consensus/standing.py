@@ -164,6 +164,15 @@ class Standing:
         )
 
     @property
+    def is_changing(self) -> bool:
+        """Whether a change of members is on its way, as far as the log here says (4.1).
+
+        Its entries say who waits for it, and the next leader ends what this one began.
+        """
+        memberships = self.replica.memberships
+        return self.membership.is_joint or self.replica.applied_index < memberships.index
+
+    @property
     def may_decide(self) -> bool:
         """Leader that knows what was before it, if not yet that its own no-op is committed."""
         return self.leadership is not None and self.knows_the_past
