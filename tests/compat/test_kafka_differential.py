@@ -30,7 +30,12 @@ from ottla.protocol.kafka.messages.delete_records import (
     DeleteRecordsRequest,
     DeleteRecordsTopic,
 )
-from ottla.protocol.kafka.messages.fetch import FetchPartition, FetchRequest, FetchTopic
+from ottla.protocol.kafka.messages.fetch import (
+    FetchPartition,
+    FetchRequest,
+    FetchTopic,
+    ForgottenTopic,
+)
 from ottla.protocol.kafka.messages.list_offsets import (
     ListOffsetsPartition,
     ListOffsetsRequest,
@@ -80,7 +85,7 @@ UNEQUAL = {
 AGAIN = {"its duplicate", "again"}
 """Kafka gives the batch's own time as that of the append, though the topic has the producers'."""
 Step = tuple[str, Any, int]
-"""(what is asked, request, version)"""
+"""(what is asked, request or what makes it of the fetch session's id, version)"""
 
 pytestmark = [
     pytest.mark.compat,
@@ -98,12 +103,21 @@ def produce(topic: str, records: bytes | None, *, acks: int = -1, partition: int
     )
 
 
-def fetch(topic: str, offset: int, *, partition: int = 0, epoch: int = -1, level: int = 0) -> Any:
+def fetch(
+    topic: str,
+    offset: int,
+    *,
+    partition: int = 0,
+    epoch: int = -1,
+    level: int = 0,
+    last_epoch: int = -1,
+) -> Any:
     one = FetchPartition(
         partition=partition,
         fetch_offset=offset,
         partition_max_bytes=1 << 20,
         current_leader_epoch=epoch,
+        last_fetched_epoch=last_epoch,
     )
     return FetchRequest(
         max_wait_ms=0,
@@ -112,6 +126,20 @@ def fetch(topic: str, offset: int, *, partition: int = 0, epoch: int = -1, level
         isolation_level=level,
         topics=[FetchTopic(topic=topic, partitions=[one])],
     )
+
+
+def in_session(epoch: int, *wanted: tuple[str, int], id_: int | None = None, leave: str = ""):
+    """What makes a request of a session, whose id each server chooses for itself."""
+
+    def request(session: int) -> FetchRequest:
+        made = fetch("", 0)
+        made.session_id, made.session_epoch = session if id_ is None else id_, epoch
+        made.topics = [fetch(topic, offset).topics[0] for topic, offset in wanted]
+        if leave:
+            made.forgotten_topics_data = [ForgottenTopic(topic=leave, partitions=[0])]
+        return made
+
+    return request
 
 
 def offsets(topic: str, timestamp: int, *, partition: int = 0, epoch: int = -1) -> Any:
@@ -159,6 +187,7 @@ class Script:
         yield from self.timestamps()
         yield from self.codecs()
         yield from self.reads()
+        yield from self.sessions()
         yield from self.deletions()
 
     def bad_batches(self) -> Iterator[Step]:
@@ -238,6 +267,11 @@ class Script:
             yield "committed", fetch("times", 0, level=1), version
             yield "no partition", fetch("times", 0, partition=3), version
             yield "no topic", fetch("nothing", 0), version
+            if version >= 12:
+                for last_epoch in (0, 1, 5):
+                    for offset in (0, 12, 13):
+                        request = fetch("times", offset, last_epoch=last_epoch)
+                        yield f"after {last_epoch}, from {offset}", request, version
             if version >= 9:
                 for epoch in (0, 1, 7):
                     yield f"in epoch {epoch}", fetch("times", 0, epoch=epoch), version
@@ -257,6 +291,29 @@ class Script:
                     yield f"end of {epoch} in {current}", request, version
             yield "no partition", epoch_end("times", 0, partition=3), version
             yield "no topic", epoch_end("nothing", 0), version
+
+    def sessions(self) -> Iterator[Step]:
+        for version in (7, 11, 12):
+            both = ("times", 12), ("compacted", 0)
+            for label, request in (
+                ("begin", in_session(0, *both, id_=0)),
+                ("nothing new", in_session(1)),
+                ("from elsewhere", in_session(2, ("times", 4))),
+                ("again", in_session(3)),
+                ("at the end again", in_session(4, ("times", 12))),
+                ("nothing new", in_session(5)),
+                ("one more topic", in_session(6, ("stamped", 0))),
+                ("without it", in_session(7, ("stamped", 1 << 40), leave="compacted")),
+                ("the error again", in_session(8)),
+                ("an epoch too few", in_session(8)),
+                ("an epoch too many", in_session(10)),
+                ("no such partition", in_session(9, ("nothing", 0))),
+                ("it stays", in_session(10)),
+                ("no such session", in_session(1, id_=12345)),
+                ("end", in_session(-1, ("times", 11))),
+                ("after its end", in_session(11)),
+            ):
+                yield f"session: {label}", request, version
 
     def deletions(self) -> Iterator[Step]:
         for version in (0, 1, 2):
@@ -319,13 +376,17 @@ def answers(server: Server, script: Script) -> list[tuple[str, Any]]:
         time.sleep(2)  # until all are led
         found = []
         connection = Connection(server.address)
-        for label, request, version in script.steps():
+        session = 0
+        for label, wanted_now, version in script.steps():
+            request = wanted_now(session) if callable(wanted_now) else wanted_now
             key = schema_of(type(request)).api
             asked = f"{key.name} {version}: {label}"
             try:
                 connection.socket.settimeout(ANSWER_S_MAX)
                 frame = connection.ask(encode_request_frame(request, version, 1, "twin"))
-                answer = shown(decode_response(key, version, frame)[1], script.now_ms)
+                response = decode_response(key, version, frame)[1]
+                session = getattr(response, "session_id", 0) or session
+                answer = shown(response, script.now_ms)
             except (ConnectionError, TimeoutError) as error:
                 answer = type(error).__name__
                 connection.close()
