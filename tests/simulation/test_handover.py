@@ -77,14 +77,19 @@ class Writer:
         return max(later - earlier for earlier, later in itertools.pairwise(times))
 
 
-async def changed(queue, size, end, look, seed=1):
-    """An ensemble with two writers at each member loses its leader by `end`."""
+async def changed(queue, size, end, look, seed=1, *, only=None):
+    """An ensemble loses its leader by `end`; two writers at each member, or one at one of them.
+
+    `only`: that follower, counted from 0.
+    """
     async with trio.open_nursery() as nursery:
         world = Distant(nursery, size, queue.clock, seed)
         for me in world.ids:
             await world.start(me)
         leader = await world.settled()
         writers = [Writer(world, me, f"/w{me}-{n}") for me in world.ids for n in range(2)]
+        if only is not None:
+            writers = [Writer(world, [me for me in world.ids if me != leader][only], "/lone")]
         for writer in writers:
             await writer.begin()
             nursery.start_soon(writer.write_on)
@@ -116,6 +121,17 @@ def test_writes_pause_for_a_few_messages_and_clients_of_others_stay(size):
             assert writer.pause_s(began) < (9.01 if is_leaders else 8.01) * DELAY_S < HEARTBEAT_S
 
     determinism.run(1, lambda queue: changed(queue, size, Distant.stop, look))
+
+
+@pytest.mark.parametrize("only", [0, 1])
+def test_a_lone_write_that_was_with_the_old_leader_waits_for_nobody(only):
+    """No other request and no heartbeat has to come by for it to be sent again."""
+
+    def look(_world, _leader, writers, began):
+        assert writers[0].moves == 0
+        assert writers[0].pause_s(began) < 9.01 * DELAY_S
+
+    determinism.run(1, lambda queue: changed(queue, 3, Distant.stop, look, only=only))
 
 
 def test_clients_of_followers_stay_when_the_leader_is_killed():

@@ -380,7 +380,7 @@ class Node:
         if core.is_handing_over:
             return  # all that comes now is for the next leader
         if requests.has_sent_before(core.hard.epoch):
-            if not core.knows_the_past or core.is_changing:
+            if not core.may_ask_again:
                 return
             requests.send_again()
         if leading is not None:
@@ -495,6 +495,8 @@ class Node:
                 rng=self._runtime.rng,
                 now=now,
             )
+            self._turns.want()
+        if self._requests.has_sent_before(core.hard.epoch) and core.may_ask_again:
             self._turns.want()
         self._update_serving(now)
 

@@ -173,6 +173,11 @@ class Standing:
         return self.membership.is_joint or self.replica.applied_index < memberships.index
 
     @property
+    def may_ask_again(self) -> bool:
+        """Whether what an earlier leader was sent, and has no outcome here, will never have one."""
+        return self.knows_the_past and not self.is_changing
+
+    @property
     def may_decide(self) -> bool:
         """Leader that knows what was before it, if not yet that its own no-op is committed."""
         return self.leadership is not None and self.knows_the_past
