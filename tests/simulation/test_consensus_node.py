@@ -7,11 +7,16 @@ import trio
 
 from ottla.coordinator.ports import NotServing
 from ottla.protocol.peer.codec import encode
-from ottla.protocol.peer.messages import Hello
+from ottla.protocol.peer.messages import ForwardedRequest, Hello
 from ottla.protocol.zookeeper.data import OPEN_ACL
 from ottla.protocol.zookeeper.errors import ZkError
 from ottla.protocol.zookeeper.opcodes import CreateMode, OpCode
-from ottla.protocol.zookeeper.requests import CreateRequest, CreateTTLRequest, DeleteRequest
+from ottla.protocol.zookeeper.requests import (
+    CreateRequest,
+    CreateTTLRequest,
+    DeleteRequest,
+    SetDataRequest,
+)
 from ottla.runtime.interfaces import Address
 from ottla.runtime.memory import MemoryDisk
 from tests.simulation.consensus_ensemble import create, ensemble, serving, set_data
@@ -148,6 +153,30 @@ async def test_clean_stop_hands_the_leadership_over_at_once(autojump_clock):
         await world.settled()
         assert trio.current_time() - began < 0.3
         assert world.events[leader].named("ensemble.leadership_offered")
+
+
+@pytest.mark.parametrize("was_sent", [False, True])
+async def test_what_waits_for_a_leader_is_not_overtaken_when_this_member_is_it(
+    autojump_clock, was_sent
+):
+    async with ensemble(1) as world:
+        node = world.nodes[1]
+        await serving(node, True)
+        session = await node.create_session(4000)
+        applied_first = []
+
+        # As a member that begins to lead finds them, before its first turn as the leader.
+        requests = node._requests
+        body = SetDataRequest("/", b"first", -1).encode()
+        tag = requests.wait_for(applied_first.append)
+        first = ForwardedRequest(tag, session.session_id, int(OpCode.SET_DATA), body, ())
+        if was_sent:
+            requests.were_sent((first,), node.epoch - 1)
+        else:
+            requests.unsent.append((1, first))
+        await set_data(node, session, "/", b"second")
+        assert len(applied_first) == 1
+        assert node.tree.nodes["/"].data == b"second"
 
 
 async def test_member_far_behind_gets_a_snapshot(autojump_clock):

@@ -201,9 +201,9 @@ class Node:
         self, session_id: int, opcode: int, body: bytes, auth: Sequence[Id], on_applied: OnApplied
     ) -> None:
         tag = self._requests.wait_for(on_applied)
-        if self._leading is not None and not self._core.is_handing_over:
-            origin = (self.member_id, tag)
-            now_ms = self._runtime.wall_clock.now_ms()
+        is_next = not (self._requests.come_first or self._core.is_handing_over)
+        if self._leading is not None and is_next:
+            origin, now_ms = (self.member_id, tag), self._runtime.wall_clock.now_ms()
             self._leading.decide(session_id, opcode, body, auth, origin=origin, now_ms=now_ms)
         else:
             identities = tuple([(identity.scheme, identity.id) for identity in auth])
@@ -551,7 +551,7 @@ class Node:
         leadership = self._core.leadership
         if leadership is None or leadership.epoch != message.epoch or leadership.is_handing_over:
             return  # another epoch begins, or has begun: the sender asks its leader
-        if self._leading is None:
+        if self._leading is None or self._requests.unsent:
             self._requests.unsent.extend((sender, request) for request in message.requests)
         else:
             for request in message.requests:

@@ -76,6 +76,14 @@ class Requests:
             raise NotServing
         return outcome[0]
 
+    @property
+    def come_first(self) -> bool:
+        """Whether any of this member's clients wait for a decision that is not asked for yet.
+
+        What is decided before them overtakes them, though it may be of the same client.
+        """
+        return bool(self.unsent or self._sent)
+
     def take_unsent(self) -> list[tuple[int, ForwardedRequest]]:
         unsent, self.unsent = self.unsent, []
         return unsent
