@@ -39,7 +39,7 @@ def run(plan: Plan) -> Outcome:
     return run_seed(plan.seed, plan=plan)
 
 
-@pytest.mark.parametrize("seed", [9201])
+@pytest.mark.parametrize("seed", [9206])
 def test_partitions_end_where_they_were_moved_to(seed: int) -> None:
     outcome = run(moving(seed))
     assert outcome.counts["moves ended"] > 2
