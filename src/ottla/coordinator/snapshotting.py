@@ -15,6 +15,9 @@ from ottla.runtime.interfaces import Events
 
 SLICE_S = 0.002
 """How long a dump may hold the loop at a time. A write waits for a few of these."""
+REST_S = 0.004
+"""How long it rests behind each, unless somebody waits for the snapshot. Members take theirs at
+about the same time, and other members' requests want the cores as well."""
 
 
 RESTS = 2
@@ -103,6 +106,8 @@ class Snapshotting:
                         await trio.lowlevel.checkpoint()
                     else:
                         await writer.breathe()
+                        if not offered:
+                            await trio.sleep(REST_S)
                     replaced = self._state()[1] is not tree
                     if replaced:
                         break  # by a snapshot of the leader's
