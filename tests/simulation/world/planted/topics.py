@@ -20,7 +20,7 @@ _GROWTH = {"changes": {"grows": True}}
 
 @planted("that a topic grows is granted and forgotten", **_GROWTH)
 def _growth_forgotten() -> list[Patch]:
-    async def grow(_self, wish, *, validate_only: bool):
+    async def grow(_self, wish, validate_only: bool):
         del validate_only
         return TopicOutcome(wish.name, partitions=wish.count)
 
