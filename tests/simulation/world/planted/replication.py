@@ -165,7 +165,7 @@ def _producer_ids_given_twice() -> list[Patch]:
 
 @planted(
     "what flush.messages=1 promises to be on disk is acknowledged before it is",
-    faults={"power_brokers": 12.0, "power_leader": 8.0},
+    faults={"power_brokers": 12.0, "power_leader": 8.0, "slow_disk": 1.5},
     settings={"log.flush.interval.messages": "1"},
     changes={"durable": True},
 )
