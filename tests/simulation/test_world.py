@@ -79,6 +79,7 @@ FOUND = {
     92009: "assignment_was_handed_out_that_nobody_else_had",
     93006: "log_ended_below_its_start_on_a_full_disk",
     110120: "broker_without_power_came_into_the_isr",
+    700629: "who_led_before_refused_what_its_successor_takes",
 }
 PLAIN = tuple(range(201, 209))
 

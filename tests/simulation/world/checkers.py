@@ -173,6 +173,7 @@ class BrokerChecker:
     def _on_state(self, tp: TopicPartition, state: dict) -> None:
         before = self.states.get(tp)
         self.states[tp] = state
+        self._history.leaders[tp] = state["leader"]
         isr = set(state["isr"])
         if not isr:
             raise Violation(f"{tp}: nobody is in sync")

@@ -28,6 +28,7 @@ class History:
     idempotent: set[str] = field(default_factory=set)  # producers that never duplicate
     excused: dict[TopicPartition, str] = field(default_factory=dict)
     unclean: set[TopicPartition] = field(default_factory=set)  # anybody may lead; also excused
+    leaders: dict[TopicPartition, int] = field(default_factory=dict)  # as the ensemble has it
     sizes_change: bool = False  # somebody sets how large a batch may be
     flipped: set[TopicPartition] = field(default_factory=set)  # a bit read wrong there, some time
     commits: dict[tuple[str, TopicPartition], int] = field(default_factory=dict)

@@ -187,8 +187,10 @@ class Producer:
         answer = await self.port.ask(leader, request, self._produce_version, 8.0)
         return answer.responses[0].partition_responses[0]
 
-    def take(self, tp: TopicPartition, batch: Batch, row) -> float | None:
-        """What an answer means: None when the batch is taken, else seconds to wait for a retry."""
+    def take(self, tp: TopicPartition, batch: Batch, row, leader: int) -> float | None:
+        """What an answer of `leader` means: None when the batch is taken, else seconds to wait for
+        a retry.
+        """
         history, code = self.history, ErrorCode(row.error_code)
         if code is ErrorCode.NONE or code is ErrorCode.DUPLICATE_SEQUENCE_NUMBER:
             if self.acks == -1:
@@ -207,6 +209,12 @@ class Producer:
             return 1.0
         if tp in history.excused:
             return None
+        is_behind = code is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+        if is_behind and history.leaders.get(tp, leader) != leader:
+            # Its successor has taken more; nobody has told it yet. So it is in Kafka.
+            history.counts["batches refused by who leads no more"] += 1
+            self.port.leader_unknown(tp)
+            return 0.1
         raise Violation(f"{tp}: {self.name} sent {batch.rows} again and again and got {code.name}")
 
     async def _send(self, tp: TopicPartition, batch: Batch) -> None:
@@ -219,7 +227,7 @@ class Producer:
                 if self.acks == 1:
                     return  # it may be there or not
                 continue
-            pause_s = self.take(tp, batch, row)
+            pause_s = self.take(tp, batch, row, leader)
             if pause_s is None:
                 return
             await trio.sleep(pause_s)
@@ -319,7 +327,7 @@ class Pipeline:
                 producer.acknowledged(tp, batch.rows, -1)
                 pause_s = None
             else:
-                pause_s = producer.take(tp, batch, row)
+                pause_s = producer.take(tp, batch, row, leader)
         self._in_flight -= 1
         if pause_s is None:
             batch.is_taken = self._is_known = True
