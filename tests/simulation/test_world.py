@@ -80,6 +80,7 @@ FOUND = {
     93006: "log_ended_below_its_start_on_a_full_disk",
     110120: "broker_without_power_came_into_the_isr",
     700629: "who_led_before_refused_what_its_successor_takes",
+    700857: "what_a_deleted_topic_had_committed_counted_for_the_next_of_its_name",
 }
 PLAIN = tuple(range(201, 209))
 

@@ -148,6 +148,27 @@ async def test_deleted_log_is_renamed_first_and_removed_later() -> None:
     assert not disk.exists(gone)
 
 
+async def test_a_log_of_a_deleted_ones_name_has_nothing_of_its_checkpoints() -> None:
+    """Seed 700857: what was committed of the former log was taken for committed of the new one."""
+    disk = MemoryDisk()
+    manager = await managed(disk)
+    log = manager.create(A, CONFIG, now_ms=NOW_MS)
+    for _ in range(5):
+        append(log, batch(b"v"))
+    log.advance_log_start(3)
+    log.flush()
+    manager.note_high_watermark(A, 5)
+    manager.write_checkpoints()
+    manager.delete(A, now_ms=NOW_MS, unique=UNIQUE)
+    append(manager.create(A, CONFIG, now_ms=NOW_MS), batch(b"w"))
+    disk.kill()
+    again = await managed(disk)
+    log = again.logs[A]
+    assert (log.log_start, log.log_end) == (0, 1)
+    assert again.high_watermark(A) == 0
+    assert again.dir_of(A).recovery_points.get(A, 0) == 0
+
+
 async def test_synced_deletion_outlives_a_power_cut() -> None:
     seen = set()
     for is_synced in (False, True):

@@ -204,18 +204,20 @@ class LogDir:
         self.logs: dict[TopicPartition, Log] = {}
         # Logs that could not be opened; what the checkpoints say of them is kept.
         self.offline: set[TopicPartition] = set()
+        self._written: dict[str, bytes] = {}
         self.recovery_points = self._read(RECOVERY_POINTS)
         self.log_starts = self._read(LOG_STARTS)
         self.cleaner_offsets = self._read(CLEANER_OFFSETS)
         self.high_watermarks = self._read(HIGH_WATERMARKS)
-        self._written: dict[str, bytes] = {}
         self._saving = trio.Lock()  # one at a time, or an older state would overtake a newer one
         self._generation = 0  # counts what makes a checkpoint that is being saved out of date
 
     def _read(self, name: str) -> dict[TopicPartition, int]:
         """A checkpoint file; without it, or with a broken one, everything is taken for unknown."""
         try:
-            return decode_offsets(self._disk.read(f"{self.path}/{name}"))
+            data = self._disk.read(f"{self.path}/{name}")
+            self._written[name] = data
+            return decode_offsets(data)
         except FileNotFoundError:
             return {}
         except MalformedCheckpoint as error:
@@ -348,6 +350,19 @@ class LogDir:
         if self._disk.exists(f"{self.path}/{CLEAN_SHUTDOWN}"):
             self._disk.remove(f"{self.path}/{CLEAN_SHUTDOWN}")
             self._disk.sync_dir(self.path)
+
+    def forget_former(self, tp: TopicPartition) -> None:
+        """A log begins under this name. What the checkpoints on the disk say of one that had it
+        before, and is deleted, must not be taken for what holds of this one. OSError.
+        """
+        for offsets in (
+            self.recovery_points, self.log_starts, self.high_watermarks, self.cleaner_offsets,
+        ):  # fmt: skip
+            offsets.pop(tp, None)
+        row = f"\n{tp.topic} {tp.partition} ".encode()
+        if any(row in written for written in self._written.values()):
+            self.write_checkpoints()
+            self._write(CLEANER_OFFSETS, self.cleaner_offsets)
 
     def write_recovery_points(self) -> None:
         self._note_recovery_points()

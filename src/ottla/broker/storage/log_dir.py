@@ -365,6 +365,9 @@ class LogManager:
                 # A copy whose log is gone for good: of a topic that is made anew, as it is new.
                 self.futures.drop(tp, now_ms=now_ms, unique=UUID(int=now_ms), dirs=self._dirs)
                 clean = tp not in log_dir.offline or log_dir.was_clean
+                if tp not in log_dir.offline:
+                    for each in self._dirs:
+                        each.forget_former(tp)
                 log = log_dir.open_log(tp, config, now_ms=now_ms, how=Opening(clean))
                 self._logs[tp] = log
                 self._deleted.discard(tp)
@@ -441,10 +444,6 @@ class LogManager:
         del log_dir.logs[tp]
         log.moved_to(f"{log_dir.path}/{name}")
         log_dir.high_watermarks.pop(tp, None)
-        try:
-            log_dir.write_cleaner_offsets()
-        except OSError as error:  # the log is gone all the same
-            log_dir.note_error("checkpoint", error, where=log_dir.path)
         self._doomed.append((now_ms + log.config.file_delete_delay_ms, log))
 
     # --- checkpoints ---
