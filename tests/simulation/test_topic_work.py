@@ -5,7 +5,6 @@ import random
 import pytest
 
 from tests.simulation.world.plan import Plan
-from tests.simulation.world.planted import PLANTED, find
 from tests.simulation.world.world import Outcome, run_seed
 
 pytestmark = pytest.mark.slow
@@ -73,11 +72,3 @@ def test_clusters_of_other_sizes_hold(members: int, brokers: int) -> None:
     chosen = plan(9351, kill_broker=20.0, kill_member=20.0, power_member=25.0, cut_pair=20.0)
     chosen.members, chosen.brokers = members, brokers
     assert run(chosen).counts["acknowledged records found"]
-
-
-PLANTED_HERE = ("deleted_on_the_leader_alone", "half_is_retained", "unclean_leader_in_an_old_epoch")
-
-
-@pytest.mark.parametrize("name", PLANTED_HERE)
-def test_mistake_is_found(name: str) -> None:
-    assert find(name, seeds=range(1, 6)) is not None, PLANTED[name].what

@@ -13,7 +13,7 @@ from tests.simulation.world.planted import (
     topics,
 )
 from tests.simulation.world.planted.bugs import PLANTED, patched, plant
-from tests.simulation.world.planted.search import SEEDS, Catch, find, search
+from tests.simulation.world.planted.search import SEEDS, Catch, search
 from tests.simulation.world.planted.table import table
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "Catch",
     "controller",
     "ensemble",
-    "find",
     "groups",
     "moves",
     "patched",

@@ -83,15 +83,6 @@ def describe(error: BaseException) -> tuple[str, str]:
     return where, said
 
 
-def find(name: str, *, seeds: Iterable[int]) -> Catch | None:
-    """The first of `seeds` that fails with the bug and holds without it."""
-    for seed in seeds:
-        caught = attempt(name, seed)
-        if caught is not None and not caught.surprise:
-            return caught
-    return None
-
-
 def _work(job: tuple[str, int]) -> tuple[str, int, Catch | None]:
     name, seed = job
     return name, seed, attempt(name, seed)
@@ -143,4 +134,4 @@ def search(
                 on_result(name, caught)
 
 
-__all__ = ["SEEDS", "Catch", "attempt", "describe", "find", "search"]
+__all__ = ["SEEDS", "Catch", "attempt", "describe", "search"]
