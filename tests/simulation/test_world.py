@@ -81,6 +81,7 @@ FOUND = {
     110120: "broker_without_power_came_into_the_isr",
     700629: "who_led_before_refused_what_its_successor_takes",
     700857: "what_a_deleted_topic_had_committed_counted_for_the_next_of_its_name",
+    700986: "replica_whose_disk_came_back_was_told_of_no_new_leader",
 }
 PLAIN = tuple(range(201, 209))
 

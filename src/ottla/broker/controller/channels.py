@@ -98,6 +98,7 @@ class BrokerChannel:
         self._on_answer = on_answer
         self._events = events
         self._timeout_s = timeout_s
+        self._broken: set[TopicPartition] = set()  # as the broker said last
         self._pending = _Pending()
         self._posted = 0
         self._told = 0
@@ -235,7 +236,11 @@ class BrokerChannel:
                     healthy.append(tp)
                 else:
                     self._report(each.error_code, "LeaderAndIsr", tp)
-        if broken or self._cluster.broken.get(self.broker.id):
+        # What it said before may not have been taken in yet: `cluster` does not know of it then.
+        are_mended = not self._broken.isdisjoint(healthy)
+        self._broken.difference_update(healthy)
+        self._broken.update(broken)
+        if broken or are_mended or self._cluster.broken.get(self.broker.id):
             await self._on_answer(RolesAnswered(self.broker, tuple(broken), tuple(healthy)))
 
     async def _deliver(self, build: Callable[[], Message], version: int, answer_type: type[T]) -> T:
