@@ -79,6 +79,7 @@ FOUND = {
     92009: "assignment_was_handed_out_that_nobody_else_had",
     93006: "log_ended_below_its_start_on_a_full_disk",
     110120: "broker_without_power_came_into_the_isr",
+    120370: "checkpoint_found_by_the_start_was_taken_for_synced",
     700629: "who_led_before_refused_what_its_successor_takes",
     700857: "what_a_deleted_topic_had_committed_counted_for_the_next_of_its_name",
     700986: "replica_whose_disk_came_back_was_told_of_no_new_leader",

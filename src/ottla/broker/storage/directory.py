@@ -155,6 +155,7 @@ class LogDir:
     __slots__ = (
         "_disk",
         "_events",
+        "_found",
         "_generation",
         "_keeper",
         "_lock",
@@ -205,6 +206,7 @@ class LogDir:
         # Logs that could not be opened; what the checkpoints say of them is kept.
         self.offline: set[TopicPartition] = set()
         self._written: dict[str, bytes] = {}
+        self._found: dict[str, bytes] = {}  # by the start; a power cut may bring back others
         self.recovery_points = self._read(RECOVERY_POINTS)
         self.log_starts = self._read(LOG_STARTS)
         self.cleaner_offsets = self._read(CLEANER_OFFSETS)
@@ -215,8 +217,7 @@ class LogDir:
     def _read(self, name: str) -> dict[TopicPartition, int]:
         """A checkpoint file; without it, or with a broken one, everything is taken for unknown."""
         try:
-            data = self._disk.read(f"{self.path}/{name}")
-            self._written[name] = data
+            self._found[name] = data = self._disk.read(f"{self.path}/{name}")
             return decode_offsets(data)
         except FileNotFoundError:
             return {}
@@ -360,9 +361,10 @@ class LogDir:
         ):  # fmt: skip
             offsets.pop(tp, None)
         row = f"\n{tp.topic} {tp.partition} ".encode()
-        if any(row in written for written in self._written.values()):
+        if any(row in data for data in (*self._written.values(), *self._found.values())):
             self.write_checkpoints()
             self._write(CLEANER_OFFSETS, self.cleaner_offsets)
+            self._found.clear()
 
     def write_recovery_points(self) -> None:
         self._note_recovery_points()
